@@ -1,0 +1,224 @@
+// SegmentWriter: the active segment, where offsets are assigned.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <utility>
+
+#include "varve/detail/index.hpp"
+#include "varve/detail/segment.hpp"
+#include "varve/detail/store.hpp"
+
+namespace varve::inline v0::detail {
+
+// One thread at a time appends, under the appender's lock. The atomics and the index may be read, and
+// make_ready() called, by any thread.
+class SegmentWriter {
+ public:
+  // Makes the file of a segment to come: header block written and durable, room for the first bytes
+  // reserved, mapped, populated. Nothing of it counts until it is given its name.
+  static Result<std::shared_ptr<SegmentWriter>> prepare(StorageBackend& storage,
+                                                        const SegmentHeader& header,
+                                                        std::uint32_t index_interval) {
+    auto file = std::make_shared<SegmentFile>();
+    file->name = spare_name;
+    file->header = header;
+    VARVE_TRY_ASSIGN(file->file, storage.open(spare_name, OpenMode::create));
+    const std::uint64_t first = std::min<std::uint64_t>(header.capacity, step_bytes_min);
+    VARVE_TRY(file->file->allocate(first));
+    std::array<std::byte, segment_header_bytes> block{};
+    store_segment_header(block.data(), header);
+    VARVE_TRY(file->file->write_at({0}, block));
+    VARVE_TRY(file->file->sync());
+    VARVE_TRY(file->map(header.capacity, MapMode::read_write));
+    auto writer = std::shared_ptr<SegmentWriter>(new SegmentWriter(
+        std::move(file), {segment_header_bytes}, std::make_shared<GrowingIndex>(index_interval)));
+    writer->allocated_ = first;
+    VARVE_TRY(writer->populate_to(first));
+    return writer;
+  }
+
+  // Goes on with a segment whose file ends properly at `state`.
+  static Result<std::shared_ptr<SegmentWriter>> resume(std::shared_ptr<SegmentFile> file,
+                                                       const SegmentMeta& meta,
+                                                       const SegmentState& state,
+                                                       std::shared_ptr<GrowingIndex> index) {
+    VARVE_TRY(file->map(file->header.capacity, MapMode::read_write));
+    VARVE_TRY_ASSIGN(const std::uint64_t size, file->file->size());
+    auto writer = std::shared_ptr<SegmentWriter>(
+        new SegmentWriter(std::move(file), state.position, std::move(index)));
+    writer->id_ = meta.id;
+    writer->base_offset_ = meta.base_offset;
+    writer->base_position_ = meta.base_position;
+    writer->base_sequence_ = meta.base_sequence;
+    writer->next_offset_ = state.next_offset;
+    writer->next_sequence_ = state.next_sequence;
+    writer->newest_ms_ = writer->newest_before_frame_ = state.newest_ms;
+    writer->allocated_ = size;
+    writer->ready_ = state.position.value;
+    return writer;
+  }
+
+  // Its name, once it has one of its own.
+  void set_name(std::string name) { file_->name = std::move(name); }
+  const std::shared_ptr<SegmentFile>& shared_file() const noexcept { return file_; }
+  std::uint64_t id() const noexcept { return id_; }
+  std::uint64_t base_offset() const noexcept { return base_offset_; }
+  std::uint64_t base_position() const noexcept { return base_position_; }
+  std::uint64_t capacity() const noexcept { return file_->header.capacity; }
+  std::uint64_t next_offset() const noexcept { return next_offset_; }
+  std::uint64_t next_sequence() const noexcept { return next_sequence_; }
+  Position position() const noexcept { return store_.position(); }
+  bool open_frame_empty() const noexcept { return store_.open_count() == 0; }
+  std::int64_t newest_ms() const noexcept { return newest_ms_.load(std::memory_order_relaxed); }
+  const std::shared_ptr<GrowingIndex>& index() const noexcept { return index_; }
+
+  // Up to where bytes may be stored without waiting for anything.
+  std::uint64_t ready() const noexcept { return ready_.load(std::memory_order_acquire); }
+
+  // Reserves room for, and populates, at least the bytes up to `end`, somewhat more if there is more.
+  Result<void> make_ready(std::uint64_t end) {
+    const std::lock_guard lock(ready_mutex_);
+    end = std::min(end, capacity());
+    if (end > allocated_) {
+      const std::uint64_t step = std::clamp(capacity() / 8, step_bytes_min, step_bytes_max);
+      const std::uint64_t wanted = std::min(capacity(), (end + step - 1) / step * step);
+      VARVE_TRY(file_->file->allocate(wanted));
+      allocated_ = wanted;
+    }
+    return populate_to(std::max(end, std::min(allocated_, (end / populate_bytes + 1) * populate_bytes)));
+  }
+
+  // Starts the segment: its first frame says what it continues.
+  void begin(const FrameFields& fields, const BeginBody& begin, std::uint32_t sync_lag) noexcept {
+    base_offset_ = next_offset_ = fields.base_offset;
+    base_sequence_ = next_sequence_ = fields.sequence;
+    base_position_ = begin.base_position;
+    std::byte body[begin_body_bytes] = {};
+    store_le(body, static_cast<std::uint32_t>(ControlKind::segment_begin));
+    store_le(body + 8, begin.base_position);
+    store_le(body + 16, begin.predecessor_id);
+    store_le(body + 24, begin.predecessor_end);
+    write_control(fields, body, sync_lag);
+  }
+
+  // Ends it: the last frame. The open frame must be empty.
+  void end(FrameFields fields, std::uint32_t sync_lag) noexcept {
+    std::byte body[end_body_bytes] = {};
+    store_le(body, static_cast<std::uint32_t>(ControlKind::segment_end));
+    fields.flags = flag_control;
+    store_.write(fields, body, 0, sync_lag);
+  }
+
+  // Opens the next frame, as every other member here wants it.
+  void open_frame(const FrameFields& fields, std::uint32_t sync_lag) noexcept {
+    store_.open(fields, sync_lag);
+  }
+
+  // Whether `bytes` more of `count` records fit before the segment's last frame.
+  bool fits(std::uint64_t bytes, std::uint64_t count) const noexcept {
+    const bool fresh = starts_frame(bytes, count);
+    const Position end = fresh ? store_.end_if_sealed() + frame_header_bytes +
+                                     align_frame(body_size(bytes, count))
+                               : store_.end_with(bytes, count);
+    return end.value + frame_header_bytes + end_frame_bytes <= capacity();
+  }
+
+  // Up to where an append of that size may store.
+  std::uint64_t reach(std::uint64_t bytes, std::uint64_t count) const noexcept {
+    return store_.end_if_sealed().value + 2 * frame_header_bytes +
+           align_frame(body_size(bytes + store_.open_bytes(), count + store_.open_count())) +
+           end_frame_bytes;
+  }
+
+  // Whether an append of that size starts a frame of its own rather than joining the open one.
+  bool starts_frame(std::uint64_t bytes, std::uint64_t count) const noexcept {
+    return store_.open_count() > 0 &&
+           body_size(store_.open_bytes() + bytes, store_.open_count() + count) > frame_body_target;
+  }
+
+  void reserve(std::size_t count) { store_.reserve(count); }
+
+  // Adds records to the open frame and shows them. They fit, and there is memory reserved for them.
+  // An append as large as a frame is sealed at once: returns whether that is so, and the caller opens the next.
+  bool append(std::span<const Record> records, std::span<const RecordSize> sizes,
+              std::uint64_t bytes, std::int64_t now_ms) noexcept {
+    const bool alone = store_.open_count() == 0 && body_size(bytes, records.size()) >= frame_body_target;
+    std::int64_t newest = newest_ms();
+    for (std::size_t i = 0; i < records.size(); ++i) {
+      const Record& record = records[i];
+      store_.add(encode_record(store_.tail(), record, sizes[i], store_.open_time_ms(), now_ms), !alone);
+      newest = std::max(newest, record.timestamp ? record.timestamp->time_since_epoch().count() : now_ms);
+    }
+    next_offset_ += records.size();
+    newest_ms_.store(newest, std::memory_order_relaxed);
+    if (!alone) store_.publish();
+    return alone;
+  }
+
+  // Seals the open frame if it holds anything; the caller opens the next.
+  void seal_frame(std::uint32_t sync_lag) noexcept {
+    if (store_.open_count() == 0) return;
+    const IndexEntry entry{next_offset_ - store_.open_count(), store_.position().value,
+                           newest_before_frame_};
+    store_.seal(sync_lag);
+    index_->add(entry);
+    ++next_sequence_;
+    newest_before_frame_ = newest_ms();
+  }
+
+  std::int64_t open_time_ms() const noexcept { return store_.open_time_ms(); }
+  Position end_if_sealed() const noexcept { return store_.end_if_sealed(); }
+  void certify(std::uint32_t sync_lag) noexcept { store_.certify(sync_lag); }
+
+  // As the manifest is to remember it.
+  SegmentMeta meta(bool sealed) const {
+    return {id_, base_offset_, next_offset_, base_sequence_, next_sequence_, base_position_, newest_ms(),
+            static_cast<std::uint32_t>(store_.position().value), sealed};
+  }
+
+ private:
+  static constexpr std::uint64_t step_bytes_min = 1u << 20;
+  static constexpr std::uint64_t step_bytes_max = 16u << 20;
+  static constexpr std::uint64_t populate_bytes = 1u << 20;
+
+  SegmentWriter(std::shared_ptr<SegmentFile> file, Position end, std::shared_ptr<GrowingIndex> index)
+      : file_(std::move(file)),
+        store_(file_->mapping->data(), file_->header.salt, end),
+        index_(std::move(index)),
+        id_(file_->header.id) {}
+
+  void write_control(FrameFields fields, Bytes body, std::uint32_t sync_lag) noexcept {
+    fields.flags = flag_control;
+    store_.write(fields, body, 0, sync_lag);
+  }
+
+  Result<void> populate_to(std::uint64_t end) {
+    const std::uint64_t ready = ready_.load(std::memory_order_relaxed);
+    if (end <= ready) return {};
+    VARVE_TRY(file_->mapping->populate({ready}, {end}));
+    ready_.store(end, std::memory_order_release);
+    return {};
+  }
+
+  std::shared_ptr<SegmentFile> file_;
+  StoreWriter store_;
+  std::shared_ptr<GrowingIndex> index_;
+  std::uint64_t id_ = 0;
+  std::uint64_t base_offset_ = 0;
+  std::uint64_t base_position_ = 0;
+  std::uint64_t base_sequence_ = 0;
+  std::uint64_t next_offset_ = 0;
+  std::uint64_t next_sequence_ = 0;
+  std::int64_t newest_before_frame_ = no_time;
+  std::atomic<std::int64_t> newest_ms_{no_time};
+  std::mutex ready_mutex_;
+  std::uint64_t allocated_ = 0;  // under ready_mutex_
+  std::atomic<std::uint64_t> ready_{0};
+};
+
+}  // namespace varve::inline v0::detail

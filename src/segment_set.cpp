@@ -1,0 +1,94 @@
+#include "segment_set.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "segment_scan.hpp"
+#include "varve/detail/try.hpp"
+
+namespace varve::inline v0::detail {
+
+const SegmentMeta* SegmentList::find(std::uint64_t offset) const noexcept {
+  auto after = std::upper_bound(
+      sealed.begin(), sealed.end(), offset,
+      [](std::uint64_t wanted, const SegmentMeta& meta) { return wanted < meta.base_offset; });
+  if (after == sealed.begin()) return nullptr;
+  const SegmentMeta& meta = *--after;
+  return offset < meta.end_offset ? &meta : nullptr;
+}
+
+std::shared_ptr<const SegmentList> SegmentSet::list() const {
+  const std::lock_guard lock(list_mutex_);
+  return list_;
+}
+
+SegmentSet::Draft SegmentSet::draft() {
+  Draft draft{std::unique_lock(update_mutex_), std::make_shared<SegmentList>()};
+  const auto current = list();
+  draft.list->sealed.reserve(current->sealed.size() + 1);
+  draft.list->sealed = current->sealed;
+  draft.list->active = current->active;
+  return draft;
+}
+
+void SegmentSet::publish(std::shared_ptr<const SegmentList> list) noexcept {
+  {
+    const std::lock_guard lock(list_mutex_);
+    list_.swap(list);
+  }
+  version_.fetch_add(1, std::memory_order_release);
+}
+
+Result<OpenSegment> SegmentSet::open_file(const SegmentMeta& meta) {
+  const std::string name = meta.name();
+  VARVE_TRY_ASSIGN(auto file, SegmentFile::open(*storage_, name, OpenMode::read, log_, meta.id));
+  VARVE_TRY_ASSIGN(const std::uint64_t size, file->file->size());
+  if (size < meta.end_position) {
+    return damage_error(name, "the file has " + std::to_string(size) + " bytes, its records need " +
+                                  std::to_string(meta.end_position));
+  }
+  VARVE_TRY(file->map(meta.end_position, MapMode::read));
+  OpenSegment segment;
+  segment.index = SealedIndex::load(*storage_, index_name({meta.base_offset}),
+                                    {log_, meta.id, meta.end_position});
+  if (!segment.index) {
+    // As far as the frames are good; what comes behind damage is found by walking.
+    auto rebuilt = std::make_shared<GrowingIndex>(index_interval_);
+    MappedSource source(*file->mapping, {meta.end_position}, true, name);
+    SegmentState start;
+    start.next_offset = meta.base_offset;
+    start.next_sequence = meta.base_sequence;
+    ScanOptions options;
+    options.stop = meta.end_position;
+    options.index = rebuilt.get();
+    VARVE_TRY_ASSIGN([[maybe_unused]] const SegmentScan scanned,
+                     scan_segment(source, *file, meta.end_position, start, options));
+    segment.rebuilt = std::move(rebuilt);
+  }
+  segment.file = std::move(file);
+  return segment;
+}
+
+Result<OpenSegment> SegmentSet::open(const SegmentMeta& meta) {
+  {
+    const std::lock_guard lock(open_mutex_);
+    const auto kept = std::find_if(open_.begin(), open_.end(),
+                                   [&](const Kept& one) { return one.id == meta.id; });
+    if (kept != open_.end()) {
+      std::rotate(kept, kept + 1, open_.end());
+      return open_.back().segment;
+    }
+  }
+  VARVE_TRY_ASSIGN(OpenSegment segment, open_file(meta));
+  const std::lock_guard lock(open_mutex_);
+  if (open_.size() >= open_max) open_.erase(open_.begin());
+  open_.push_back({meta.id, meta.base_offset, segment});
+  return segment;
+}
+
+void SegmentSet::forget_below(std::uint64_t base_offset) {
+  const std::lock_guard lock(open_mutex_);
+  std::erase_if(open_, [&](const Kept& one) { return one.base_offset < base_offset; });
+}
+
+}  // namespace varve::inline v0::detail
