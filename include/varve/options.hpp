@@ -1,0 +1,83 @@
+// Options: how a log is opened, appended to and read.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "varve/environment.hpp"
+#include "varve/observer.hpp"
+#include "varve/types.hpp"
+
+namespace varve::inline v0 {
+
+// What an append survives once it has returned.
+enum class Ack : std::uint8_t {
+  os,    // the death of this process, however sudden: the operating system has the bytes
+  disk,  // a loss of power: the medium has the bytes
+};
+
+// Flushes in the background behind appends with Ack::os, so that a loss of power costs a bounded
+// suffix: whichever limit is reached first. Zero means no such limit.
+struct SyncPolicy {
+  std::uint64_t every_bytes = 0;
+  std::chrono::milliseconds every{0};
+};
+
+enum class Access : std::uint8_t {
+  read_write,  // one Log at a time, among all processes (Errc::locked)
+  read_only,   // any number, beside a writer too; writes nothing, not even a lock
+};
+
+// What opening for append does about a tail that was never durable and is torn.
+enum class Recovery : std::uint8_t {
+  drop_torn_tail,      // cut it off and report it
+  fail_on_any_damage,  // answer Errc::corrupt, so that somebody looks first
+};
+
+// Who does the log's chores: preparing segments, sealing them, removing files, SyncPolicy.
+enum class Background : std::uint8_t {
+  thread,  // one thread of varve's, shared by all logs of the process
+  manual,  // the host, by calling Log::tick(); what cannot wait is done by the call that needs it
+};
+
+struct Options {
+  Access access = Access::read_write;
+  bool create = true;  // make the directory and the log if there is none
+
+  // Size at which a segment is full, 16 KiB to 1 GiB. A record never spans two.
+  std::uint32_t segment_bytes = 64u << 20;
+
+  // The sparse index has an entry about every so many bytes.
+  std::uint32_t index_interval_bytes = 4096;
+
+  // The greatest encoded size of one append. nullopt: 1 MiB, or what fits a segment if that is less.
+  std::optional<std::uint32_t> batch_bytes_max{};
+
+  // The first record's offset in a log that is being made; an existing log keeps its own.
+  Offset first_offset{};
+
+  SyncPolicy sync{};
+  Recovery recovery = Recovery::drop_torn_tail;
+  Background background = Background::thread;
+  std::shared_ptr<Observer> observer{};
+  std::shared_ptr<Environment> environment{};  // null: the system's clock and random numbers
+};
+
+struct AppendOptions {
+  Ack ack = Ack::disk;
+};
+
+// Up to where a reader sees.
+enum class Visible : std::uint8_t {
+  committed,  // up to high_watermark(): in a log without replication all that was appended
+  durable,    // up to durable_offset(): nothing that a loss of power could take back
+};
+
+struct ReadOptions {
+  std::optional<Offset> until{};  // stop before this offset
+  Visible visible = Visible::committed;
+};
+
+}  // namespace varve::inline v0

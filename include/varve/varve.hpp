@@ -1,0 +1,20 @@
+// All of varve's core.
+#pragma once
+
+#include "varve/environment.hpp"
+#include "varve/error.hpp"
+#include "varve/faulty_storage.hpp"
+#include "varve/file_storage.hpp"
+#include "varve/inspect.hpp"
+#include "varve/log.hpp"
+#include "varve/memory_storage.hpp"
+#include "varve/metrics.hpp"
+#include "varve/observer.hpp"
+#include "varve/options.hpp"
+#include "varve/reader.hpp"
+#include "varve/record.hpp"
+#include "varve/result.hpp"
+#include "varve/salvage.hpp"
+#include "varve/storage.hpp"
+#include "varve/types.hpp"
+#include "varve/version.hpp"

@@ -1,0 +1,452 @@
+#include "appender.hpp"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include "clock.hpp"
+#include "varve/detail/codec.hpp"
+#include "varve/detail/filename.hpp"
+#include "varve/detail/try.hpp"
+
+namespace varve::inline v0::detail {
+namespace {
+
+std::uint32_t greatest_body(const Options& options) {
+  constexpr std::uint32_t usual = 1u << 20;
+  const std::uint32_t fits = body_bytes_max(options.segment_bytes);
+  return std::min(options.batch_bytes_max.value_or(usual), fits);
+}
+
+}  // namespace
+
+Appender::Appender(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper> manifest,
+                   const LogEnd& end, std::shared_ptr<SegmentWriter> active)
+    : core_(std::move(core)),
+      manifest_(std::move(manifest)),
+      body_bytes_max_(greatest_body(core_->options)),
+      epoch_(manifest_->snapshot().epoch()),
+      end_(end),
+      active_(std::move(active)),
+      clean_on_disk_(manifest_->snapshot().clean),
+      now_ms_(std::max<std::int64_t>(end.append_time_ms, 0)),
+      durable_position_(end.next_position),
+      next_segment_id_(manifest_->snapshot().next_segment_id) {}
+
+void Appender::on_chores(std::function<void()> notify) {
+  const std::lock_guard lock(mutex_);
+  notify_ = std::move(notify);
+}
+
+// ---- append ------------------------------------------------------------------------------------
+
+Result<OffsetRange> Appender::append(std::span<const Record> records, Ack ack) {
+  if (records.empty()) return refuse({Errc::invalid_argument, "an append of no records"});
+  // Sizing happens outside the lock; the buffer is kept, so that it costs no allocation.
+  thread_local std::vector<RecordSize> sizes;
+  sizes.clear();
+  std::uint64_t bytes = 0;
+  for (const Record& record : records) {
+    sizes.push_back(measure(record));
+    bytes += sizes.back().total;
+    if (bytes > body_bytes_max_ || body_size(bytes, sizes.size()) > body_bytes_max_) {
+      return refuse({Errc::batch_too_large,
+                     "record " + std::to_string(sizes.size()) + " of " +
+                         std::to_string(records.size()) + " takes the append to " +
+                         std::to_string(bytes) + " encoded bytes; the limit is " +
+                         std::to_string(body_bytes_max_)});
+    }
+  }
+
+  OffsetRange range;
+  {
+    const std::lock_guard lock(mutex_);
+    if (auto open = check_open(); !open) return refuse(open.error());
+    tick_clock(ack);
+    if (auto room = make_room(bytes, records.size()); !room) return refuse(room.error());
+    active_->reserve(records.size());
+    if (active_->open_frame_empty() && active_->open_time_ms() != now_ms_)
+      active_->open_frame(fields(), sync_lag());
+
+    range = {{active_->next_offset()}, {active_->next_offset() + records.size()}};
+    if (active_->append(records, sizes, bytes, now_ms_)) seal_and_open_frame();
+    core_->marks.end.store(range.end.value, std::memory_order_release);
+    core_->counters.records.add(records.size());
+    core_->counters.batches.add(1);
+    core_->counters.bytes.add(bytes);
+    notice_chores();
+  }
+  core_->marks.appended.notify_all();
+  if (ack == Ack::disk) {
+    const auto durable = wait_durable(range.end.value, std::nullopt);
+    if (!durable) return refuse(durable.error());
+  }
+  return range;
+}
+
+Error Appender::refuse(Error error) noexcept {
+  core_->counters.refused.fetch_add(1, std::memory_order_relaxed);
+  return error;
+}
+
+Result<void> Appender::check_open() const {
+  if (core_->failure.happened()) return core_->failure.answer();
+  if (core_->closed.load(std::memory_order_relaxed)) return Errc::closed;
+  return {};
+}
+
+void Appender::tick_clock(Ack ack) noexcept {
+  // A flush takes far longer than looking at the exact time does; a cheap append does not.
+  const auto precision = ack == Ack::disk ? Precision::exact : Precision::tick;
+  now_ms_ = std::max(now_ms_, now_ms(core_->options.environment.get(), precision));
+}
+
+// Makes sure that an append of that size can be stored without any further ado.
+Result<void> Appender::make_room(std::uint64_t bytes, std::uint64_t count) {
+  const std::uint64_t next = active_ ? active_->next_offset() : end_.next_offset;
+  if (count > offset_max.value - next) {
+    return Error(Errc::offset_out_of_range, std::to_string(count) + " records at offset " +
+                                                std::to_string(next) +
+                                                " would exceed the greatest offset there is");
+  }
+  if (!writing_) VARVE_TRY(begin_writing());
+  if (active_ && active_->starts_frame(bytes, count)) seal_and_open_frame();
+  if (!active_ || !active_->fits(bytes, count)) VARVE_TRY(roll());
+  const std::uint64_t reach = std::min(active_->reach(bytes, count), active_->capacity());
+  if (reach > active_->ready()) {
+    core_->counters.stalls.fetch_add(1, std::memory_order_relaxed);
+    VARVE_TRY(active_->make_ready(reach));
+  }
+  return {};
+}
+
+// The first append since the log was opened: from here on it is not cleanly closed any more.
+Result<void> Appender::begin_writing() {
+  if (clean_on_disk_) {
+    if (auto stored = manifest_->update([](Manifest& manifest) { manifest.clean = false; }); !stored) {
+      if (!is_transient(stored.error())) core_->fail(stored.error());
+      return stored.error();
+    }
+    clean_on_disk_ = false;
+  }
+  if (active_) {
+    VARVE_TRY(active_->make_ready(active_->position().value + end_frame_bytes));
+    active_->open_frame(fields(), sync_lag());
+  }
+  writing_ = true;
+  return {};
+}
+
+void Appender::seal_and_open_frame() noexcept {
+  if (active_->open_frame_empty()) return;
+  active_->seal_frame(sync_lag());
+  active_->open_frame(fields(), sync_lag());
+}
+
+FrameFields Appender::fields() const noexcept {
+  return {active_->next_offset(), active_->next_sequence(), now_ms_, epoch_, 0};
+}
+
+std::uint64_t Appender::end_position() const noexcept {
+  return active_ ? active_->base_position() + active_->position().value : end_.next_position;
+}
+
+std::uint32_t Appender::sync_lag() const noexcept { return lag_to(end_position()); }
+
+// How far the durable end is behind a frame at that position of the log.
+std::uint32_t Appender::lag_to(std::uint64_t position) const noexcept {
+  const std::uint64_t lag = (position - durable_position_) / sync_lag_unit;
+  return lag < sync_lag_unknown ? static_cast<std::uint32_t>(lag) : sync_lag_unknown;
+}
+
+// ---- segments ----------------------------------------------------------------------------------
+
+// Makes the spare the active segment. On a transient error everything stays as it was.
+Result<void> Appender::roll() {
+  const std::lock_guard lock(spare_mutex_);
+  VARVE_TRY(ensure_spare());
+  const std::uint64_t base = active_ ? active_->next_offset() : end_.next_offset;
+  std::string name = segment_name({base});
+  if (auto taken = core_->storage->stat(name); taken)
+    return damage_error(name, "a file that is not the log's stands where its next segment belongs");
+
+  // All memory first: behind the rename nothing may fail.
+  rolled_.reserve(rolled_.size() + 1);
+  unsynced_.reserve(unsynced_.size() + 1);
+  auto view = std::make_shared<ActiveView>();
+  auto draft = core_->segments.draft();
+  if (auto renamed = core_->storage->rename(spare_name, name); !renamed) {
+    if (!is_transient(renamed.error())) core_->fail(renamed.error());
+    return renamed.error();
+  }
+  spare_->set_name(std::move(name));
+  install(std::move(spare_), *draft.list);
+  view->file = active_->shared_file();
+  view->index = active_->index();
+  view->id = active_->id();
+  view->base_offset = active_->base_offset();
+  draft.list->active = std::move(view);
+  core_->segments.publish(std::move(draft));
+  if (notify_) notify_();
+  return {};
+}
+
+Result<void> Appender::ensure_spare() {
+  if (spare_) return {};
+  SegmentHeader header;
+  header.log = core_->log;
+  header.id = next_segment_id_;
+  header.salt = random_bits(core_->options.environment.get());
+  header.created_ms = now_ms(core_->options.environment.get(), Precision::exact);
+  header.capacity = core_->options.segment_bytes;
+  auto spare = SegmentWriter::prepare(*core_->storage, header, core_->options.index_interval_bytes);
+  if (!spare) return spare.error();
+  spare_ = *std::move(spare);
+  ++next_segment_id_;
+  return {};
+}
+
+void Appender::install(std::shared_ptr<SegmentWriter> next, SegmentList& list) noexcept {
+  BeginBody begin{end_.next_position, end_.segment_id, end_.segment_end};
+  FrameFields first{end_.next_offset, end_.next_sequence, now_ms_, epoch_, 0};
+  if (active_) {
+    active_->seal_frame(sync_lag());
+    active_->end(fields(), sync_lag());
+    begin = {end_position(), active_->id(), active_->position().value};
+    first = fields();
+    const SegmentMeta sealed = active_->meta(true);
+    list.sealed.push_back(sealed);
+    unsynced_.push_back(active_->shared_file());
+    rolled_.push_back({sealed, std::move(active_)});
+    core_->counters.rolled.add(1);
+  }
+  next->begin(first, begin, lag_to(begin.base_position + segment_header_bytes));
+  active_ = std::move(next);
+  active_->open_frame(fields(), sync_lag());
+  names_unsynced_ = true;
+  spare_noticed_ = false;
+  noticed_at_ = 0;
+}
+
+// ---- durability --------------------------------------------------------------------------------
+
+Result<bool> Appender::wait_durable(std::uint64_t end, const Deadline& deadline) {
+  Watermarks& marks = core_->marks;
+  for (;;) {
+    if (marks.durable.load(std::memory_order_acquire) >= end) return true;
+    if (core_->failure.happened()) return core_->failure.answer();
+    if (marks.end.load(std::memory_order_acquire) < end) {  // not yet appended
+      VARVE_TRY_ASSIGN(const bool there, wait_visible(*core_, end - 1, Visible::committed, deadline));
+      if (!there) return false;
+      continue;
+    }
+    if (!flushing_.exchange(true)) {
+      auto flushed = lead_flush();
+      flushing_.store(false);
+      marks.synced.notify_all();
+      if (!flushed) return flushed.error();
+      continue;
+    }
+    const std::uint32_t key = marks.synced.prepare();
+    if (marks.durable.load() >= end || core_->failure.happened() || !flushing_.load()) {
+      marks.synced.cancel();
+    } else if (!marks.synced.wait(key, deadline)) {
+      return marks.durable.load(std::memory_order_acquire) >= end;
+    }
+  }
+}
+
+Result<void> Appender::sync() {
+  Watermarks& marks = core_->marks;
+  while (flushing_.exchange(true)) {  // one flush at a time, and ours must start after the call
+    const std::uint32_t key = marks.synced.prepare();
+    if (flushing_.load())
+      marks.synced.wait(key, std::nullopt);
+    else
+      marks.synced.cancel();
+  }
+  auto flushed = lead_flush();
+  flushing_.store(false);
+  marks.synced.notify_all();
+  return flushed;
+}
+
+// Seals what there is and makes it durable. The caller has set flushing_.
+Result<void> Appender::lead_flush() {
+  sched_yield();  // lets those about to append join this flush; a third more at four threads
+  std::vector<std::shared_ptr<SegmentFile>> files;
+  std::uint64_t end_offset = 0;
+  std::uint64_t position = 0;
+  bool names = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (core_->failure.happened()) return core_->failure.answer();
+    if (!writing_) return {};
+    if (active_) seal_and_open_frame();
+    end_offset = active_ ? active_->next_offset() : end_.next_offset;
+    position = end_position();
+    if (position == durable_position_ && unsynced_.empty() && !names_unsynced_) return {};
+    files.reserve(unsynced_.size() + 1);
+    files = unsynced_;
+    if (active_) files.push_back(active_->shared_file());
+    unsynced_.clear();
+    names = std::exchange(names_unsynced_, false);
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  if (auto synced = sync_files(files, names); !synced) {
+    core_->fail(synced.error());
+    return core_->failure.answer();
+  }
+  const auto took = std::chrono::steady_clock::now() - begin;
+  {
+    const std::lock_guard lock(mutex_);
+    durable_position_ = position;
+    // Says so at the log's end, for whoever must tell a torn tail from lost data: not needed for what
+    // was just acknowledged to be found, so it is not flushed itself.
+    if (active_) active_->certify(sync_lag());
+  }
+  core_->counters.syncs.add(1);
+  core_->counters.sync_nanoseconds.add(static_cast<std::uint64_t>(took.count()));
+  core_->marks.durable.store(end_offset, std::memory_order_release);
+  if (Observer* watching = core_->observer()) watching->on_synced({end_offset}, took);
+  return {};
+}
+
+// Older files first: what is durable is then always a prefix of the log.
+Result<void> Appender::sync_files(const std::vector<std::shared_ptr<SegmentFile>>& files, bool names) {
+  for (const auto& file : files) VARVE_TRY(file->file->sync());
+  for (const auto& file : files) {
+    if (file->mapping->faulted())
+      return Error(std::make_error_code(std::errc::io_error),
+                   file->name + ": its bytes could not be written (cut short, or a failing medium)");
+  }
+  if (names) VARVE_TRY(core_->storage->sync_names());
+  return {};
+}
+
+Result<void> Appender::close() {
+  {
+    const std::lock_guard lock(mutex_);
+    core_->closed.store(true);
+  }
+  auto synced = sync();
+  core_->marks.appended.notify_all();
+  return synced;
+}
+
+// ---- chores ------------------------------------------------------------------------------------
+
+namespace {
+// How far ahead of the end pages are populated, and how near the end may come before more are.
+std::uint64_t ahead_bytes(const SegmentWriter& segment) {
+  return std::min<std::uint64_t>(segment.capacity() / 4, 8u << 20);
+}
+}  // namespace
+
+// Tells the background, once, when the active segment will soon want something.
+void Appender::notice_chores() noexcept {
+  if (!notify_) return;
+  const std::uint64_t position = active_->end_if_sealed().value;
+  const std::uint64_t ready = active_->ready();
+  bool tell = false;
+  if (position + ahead_bytes(*active_) / 2 > ready && ready < active_->capacity() &&
+      noticed_at_ != ready) {
+    noticed_at_ = ready;
+    tell = true;
+  }
+  if (!spare_noticed_ && position > active_->capacity() / 2) spare_noticed_ = tell = true;
+  const std::uint64_t every = core_->options.sync.every_bytes;
+  if (every != 0 && end_position() - durable_position_ >= every) tell = true;
+  if (tell) notify_();
+}
+
+Result<void> Appender::make_ready() {
+  const std::shared_ptr<SegmentWriter> segment = active();
+  if (!segment) return {};
+  std::uint64_t position = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!writing_) return {};
+    position = segment->end_if_sealed().value;
+  }
+  const std::uint64_t wanted = std::min(position + ahead_bytes(*segment), segment->capacity());
+  while (segment->ready() < wanted)
+    VARVE_TRY(segment->make_ready(std::min(segment->ready() + (1u << 20), wanted)));
+  return {};
+}
+
+Result<void> Appender::prepare_spare() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!active_ || active_->end_if_sealed().value <= active_->capacity() / 2) return {};
+  }
+  const std::lock_guard lock(spare_mutex_);
+  return ensure_spare();
+}
+
+void Appender::discard_spare() {
+  const std::lock_guard lock(spare_mutex_);
+  if (!spare_) return;
+  spare_.reset();
+  (void)core_->storage->remove(spare_name);  // scratch: the next open would overwrite it
+}
+
+std::vector<RolledSegment> Appender::take_rolled() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(rolled_, {});
+}
+
+void Appender::put_back_rolled(std::vector<RolledSegment> rolled) {
+  const std::lock_guard lock(mutex_);
+  rolled_.insert(rolled_.begin(), std::make_move_iterator(rolled.begin()),
+                 std::make_move_iterator(rolled.end()));
+}
+
+bool Appender::wants_sync() const {
+  const std::uint64_t every = core_->options.sync.every_bytes;
+  const std::lock_guard lock(mutex_);
+  return every != 0 && end_position() - durable_position_ >= every;
+}
+
+bool Appender::has_unsynced() const {
+  const std::lock_guard lock(mutex_);
+  return end_position() != durable_position_ || (active_ && !active_->open_frame_empty());
+}
+
+std::shared_ptr<SegmentWriter> Appender::active() const {
+  const std::lock_guard lock(mutex_);
+  return active_;
+}
+
+SegmentMeta Appender::active_meta() const {
+  const std::lock_guard lock(mutex_);
+  return active_ ? active_->meta(false) : SegmentMeta{};
+}
+
+SegmentMeta Appender::next_unrecorded() const {
+  const std::lock_guard lock(mutex_);
+  SegmentMeta meta = rolled_.empty() ? active_->meta(false) : rolled_.front().meta;
+  meta.sealed = false;
+  meta.end_offset = meta.base_offset;
+  meta.end_sequence = meta.base_sequence;
+  meta.end_position = segment_header_bytes + begin_frame_bytes;
+  meta.newest_ms = no_time;
+  return meta;
+}
+
+bool Appender::wrote() const {
+  const std::lock_guard lock(mutex_);
+  return writing_;
+}
+
+LogEnd Appender::end() const {
+  const std::lock_guard lock(mutex_);
+  if (!active_) return end_;
+  return {active_->next_offset(), active_->next_sequence(), end_position(),
+          now_ms_,                active_->id(),            active_->position().value};
+}
+
+}  // namespace varve::inline v0::detail

@@ -1,0 +1,121 @@
+// Appender: the one place where records enter a log. Any number of threads append; a short lock orders
+// them; those who want durability share one flush (group commit).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "event_count.hpp"
+#include "log_core.hpp"
+#include "manifest.hpp"
+#include "varve/detail/segment_writer.hpp"
+#include "varve/options.hpp"
+#include "varve/record.hpp"
+#include "varve/result.hpp"
+
+namespace varve::inline v0::detail {
+
+// Where the log ends, and so where appending goes on.
+struct LogEnd {
+  std::uint64_t next_offset = 0;
+  std::uint64_t next_sequence = 0;
+  std::uint64_t next_position = 0;  // counted through all segments
+  std::int64_t append_time_ms = no_time;
+  std::uint64_t segment_id = 0;     // of the last segment; 0: none
+  std::uint64_t segment_end = 0;    // its end position
+};
+
+// A segment that was succeeded by another and is to be recorded as sealed.
+struct RolledSegment {
+  SegmentMeta meta{};
+  std::shared_ptr<SegmentWriter> writer{};
+};
+
+class Appender {
+ public:
+  // `active`: the segment to go on with, after a clean close; null otherwise.
+  Appender(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper> manifest,
+           const LogEnd& end, std::shared_ptr<SegmentWriter> active);
+
+  Result<OffsetRange> append(std::span<const Record> records, Ack ack);
+
+  // Makes everything durable, the names of files included.
+  Result<void> sync();
+
+  // Waits until all below `end` is durable, leading flushes if need be. False when the time is over.
+  Result<bool> wait_durable(std::uint64_t end, const Deadline& deadline);
+
+  // Refuses all appends from now on and makes the rest durable.
+  Result<void> close();
+
+  Epoch epoch() const noexcept { return {epoch_}; }
+
+  // ---- for the background chores ----
+
+  // Sets what is called when there is something to do. It must not call back.
+  void on_chores(std::function<void()> notify);
+
+  Result<void> make_ready();     // pages ahead of the active segment's end
+  Result<void> prepare_spare();  // the next segment's file, if the active one is half full
+  void discard_spare();
+  std::vector<RolledSegment> take_rolled();
+  void put_back_rolled(std::vector<RolledSegment> rolled);
+  bool wants_sync() const;       // SyncPolicy::every_bytes is reached
+  bool has_unsynced() const;
+  std::shared_ptr<SegmentWriter> active() const;
+  SegmentMeta active_meta() const;      // id 0: there is none
+  SegmentMeta next_unrecorded() const;  // the segment behind those taken by take_rolled(), as begun
+  bool wrote() const;            // anything, since the log was opened
+  LogEnd end() const;
+
+ private:
+  Result<void> check_open() const;
+  Result<void> make_room(std::uint64_t bytes, std::uint64_t count);
+  Result<void> begin_writing();
+  Result<void> roll();
+  Result<void> ensure_spare();
+  void install(std::shared_ptr<SegmentWriter> next, SegmentList& list) noexcept;
+  void seal_and_open_frame() noexcept;
+  FrameFields fields() const noexcept;
+  std::uint64_t end_position() const noexcept;
+  std::uint32_t sync_lag() const noexcept;
+  std::uint32_t lag_to(std::uint64_t position) const noexcept;
+  void tick_clock(Ack ack) noexcept;
+  void notice_chores() noexcept;
+  Result<void> lead_flush();
+  Result<void> sync_files(const std::vector<std::shared_ptr<SegmentFile>>& files, bool names);
+  Error refuse(Error error) noexcept;
+
+  const std::shared_ptr<LogCore> core_;
+  const std::shared_ptr<ManifestKeeper> manifest_;
+  const std::uint32_t body_bytes_max_;
+  const std::uint32_t epoch_;
+
+  // The end of the log. The lock is held for the placing of records, and for a roll.
+  mutable std::mutex mutex_;
+  LogEnd end_;                             // of the last segment, while none is active
+  std::shared_ptr<SegmentWriter> active_;  // null until the first append to a new or recovered log
+  bool writing_ = false;                   // begin_writing() is done
+  bool clean_on_disk_;                     // the manifest still says so
+  std::int64_t now_ms_;                    // the log's clock: never runs backwards
+  std::uint64_t durable_position_;         // of the durable end, counted through all segments
+  std::vector<std::shared_ptr<SegmentFile>> unsynced_;  // rolled since the last flush
+  bool names_unsynced_ = false;
+  std::vector<RolledSegment> rolled_;
+  std::uint64_t noticed_at_ = 0;           // ready() of the active segment when the chores were last told
+  bool spare_noticed_ = false;
+  std::function<void()> notify_;
+
+  std::mutex spare_mutex_;                 // after mutex_, if both
+  std::shared_ptr<SegmentWriter> spare_;
+  std::uint64_t next_segment_id_;
+
+  std::atomic<bool> flushing_{false};      // whoever sets it leads the flush
+};
+
+}  // namespace varve::inline v0::detail

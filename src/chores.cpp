@@ -1,0 +1,205 @@
+#include "chores.hpp"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "varve/detail/filename.hpp"
+#include "varve/detail/index.hpp"
+#include "varve/detail/try.hpp"
+
+namespace varve::inline v0::detail {
+
+Chores::Chores(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper> manifest,
+               Appender& appender)
+    : core_(std::move(core)), manifest_(std::move(manifest)), appender_(appender) {}
+
+Result<void> Chores::run(Deadline& next) {
+  if (core_->failure.happened()) return core_->failure.answer();
+  Result<void> first;
+  const auto keep = [&](Result<void> result) {
+    if (!result && first) first = std::move(result);
+  };
+  keep(appender_.make_ready());
+  keep(appender_.prepare_spare());
+  keep(record_rolled());
+  keep(sync_when_due(next));
+  if (Observer* watching = core_->observer(); !first && watching && first.error() == Errc::no_space)
+    watching->on_no_space(first.error());
+  return first;
+}
+
+Result<void> Chores::sync_when_due(Deadline& next) {
+  const auto every = core_->options.sync.every;
+  const bool timed = every > every.zero();
+  const auto now = std::chrono::steady_clock::now();
+  const bool due = timed && now - last_sync_ >= every && appender_.has_unsynced();
+  Result<void> synced;
+  if (due || appender_.wants_sync()) {
+    synced = appender_.sync();
+    last_sync_ = std::chrono::steady_clock::now();
+  }
+  if (timed) next = std::max(last_sync_, now - every) + every + std::chrono::milliseconds(1);
+  return synced;
+}
+
+// A failure that may have left the manifest's name in doubt ends the log's taking of appends: a later
+// success would prove nothing.
+Result<void> Chores::change_manifest(const std::function<void(Manifest&)>& change) {
+  auto stored = manifest_->update(change);
+  if (!stored && !is_transient(stored.error())) core_->fail(stored.error());
+  return stored;
+}
+
+Result<void> Chores::record_rolled() {
+  const std::lock_guard lock(mutex_);
+  std::vector<RolledSegment> rolled = appender_.take_rolled();
+  if (rolled.empty()) return {};
+  // Nothing may be called sealed that is not durable, the name of its successor included.
+  auto recorded = appender_.sync();
+  if (recorded) {
+    for (const RolledSegment& one : rolled)
+      if (auto written = write_index(*one.writer, one.meta); !written) break;  // only a convenience
+    const SegmentMeta next = appender_.next_unrecorded();
+    recorded = change_manifest([&](Manifest& manifest) {
+      for (const RolledSegment& one : rolled) {
+        if (!manifest.segments.empty() && manifest.segments.back().id == one.meta.id)
+          manifest.segments.pop_back();
+        manifest.segments.push_back(one.meta);
+      }
+      const SegmentMeta& last = rolled.back().meta;
+      manifest.next_offset = last.end_offset;
+      manifest.next_sequence = last.end_sequence;
+      manifest.next_position = last.base_position + last.end_position;
+      manifest.segments.push_back(next);
+      manifest.next_segment_id = next.id + 1;
+    });
+  }
+  if (!recorded) {
+    appender_.put_back_rolled(std::move(rolled));
+    return recorded;
+  }
+  if (Observer* watching = core_->observer())
+    for (const RolledSegment& one : rolled) watching->on_rolled(one.meta.info());
+  return {};
+}
+
+// Not synced: it carries its own check, and a torn one is rebuilt.
+Result<void> Chores::write_index(const SegmentWriter& writer, const SegmentMeta& meta) {
+  const auto bytes = encode_index(*writer.index(), {core_->log, meta.id, meta.end_position});
+  const std::string name = index_name({meta.base_offset});
+  const std::string new_name = offset_name({meta.base_offset}, index_new_suffix);
+  VARVE_TRY_ASSIGN(auto file, core_->storage->open(new_name, OpenMode::create));
+  VARVE_TRY(file->write_at({0}, bytes));
+  return core_->storage->rename(new_name, name);
+}
+
+// Gives back the room reserved behind the end. The next frame's place stays, for those who look there
+// whether there is more.
+Result<void> Chores::trim_active(const SegmentWriter& writer) {
+  constexpr std::uint64_t page = 4096;
+  const std::uint64_t used = writer.position().value + frame_header_bytes;
+  VARVE_TRY(writer.shared_file()->file->resize((used + page - 1) / page * page));
+  return writer.shared_file()->file->sync();
+}
+
+Result<void> Chores::record_clean() {
+  if (!appender_.wrote()) return {};
+  const std::lock_guard lock(mutex_);
+  const LogEnd end = appender_.end();
+  const auto active = appender_.active();
+  // A segment that was begun but got no record would stand in the way of one that starts at the same offset.
+  const bool empty = active && active->next_offset() == active->base_offset();
+  if (active && !empty) {
+    (void)write_index(*active, active->meta(false));  // only a convenience
+    if (auto trimmed = trim_active(*active); !trimmed) {
+      core_->fail(trimmed.error());
+      return trimmed;
+    }
+  }
+  VARVE_TRY(change_manifest([&](Manifest& manifest) {
+    manifest.clean = true;
+    manifest.next_offset = end.next_offset;
+    manifest.next_sequence = end.next_sequence;
+    manifest.next_position = empty ? active->base_position() : end.next_position;
+    manifest.append_time_ms = end.append_time_ms;
+    if (!active) return;
+    if (!manifest.segments.empty() && !manifest.segments.back().sealed) manifest.segments.pop_back();
+    manifest.next_segment_id = std::max(manifest.next_segment_id, active->id() + 1);
+    if (empty)
+      manifest.dropped.push_back({active->id(), active->base_offset()});
+    else
+      manifest.segments.push_back(active->meta(false));
+  }));
+  if (empty) {
+    // What cannot be removed now is tried again when the log is opened.
+    (void)remove_dropped(*core_->storage, core_->log, manifest_->snapshot().dropped);
+  }
+  return {};
+}
+
+Result<void> Chores::truncate_prefix(Offset new_start) {
+  Watermarks& marks = core_->marks;
+  const std::uint64_t end = marks.end.load(std::memory_order_acquire);
+  if (new_start.value > end) {
+    return Error(Errc::offset_out_of_range,
+                 "cannot start at offset " + std::to_string(new_start.value) + ", the log ends at " +
+                     std::to_string(end));
+  }
+  if (new_start.value <= marks.start.load(std::memory_order_acquire)) return {};
+  // A start above a torn-off end would make no sense after a crash.
+  VARVE_TRY_ASSIGN([[maybe_unused]] const bool durable,
+                   appender_.wait_durable(new_start.value, std::nullopt));
+  VARVE_TRY(record_rolled());
+
+  const std::lock_guard lock(mutex_);
+  if (new_start.value <= marks.start.load(std::memory_order_acquire)) return {};
+  std::vector<SegmentMeta> gone;
+  VARVE_TRY(change_manifest([&](Manifest& manifest) {
+    manifest.start_offset = new_start.value;
+    std::erase_if(manifest.segments, [&](const SegmentMeta& meta) {
+      if (!meta.sealed || meta.end_offset > new_start.value) return false;
+      gone.push_back(meta);
+      manifest.dropped.push_back({meta.id, meta.base_offset});
+      return true;
+    });
+  }));
+  marks.start.store(new_start.value, std::memory_order_release);
+  auto draft = core_->segments.draft();
+  std::erase_if(draft.list->sealed, [&](const SegmentMeta& meta) {
+    return std::any_of(gone.begin(), gone.end(), [&](const SegmentMeta& g) { return g.id == meta.id; });
+  });
+  core_->segments.publish(std::move(draft));
+  core_->segments.forget_below(new_start.value);
+  core_->counters.removed.fetch_add(gone.size(), std::memory_order_relaxed);
+
+  // What cannot be removed now is tried again when the log is opened: the manifest remembers it.
+  if (auto removed = remove_dropped(*core_->storage, core_->log, manifest_->snapshot().dropped))
+    manifest_->forget_dropped(*removed);
+  if (Observer* watching = core_->observer())
+    for (const SegmentMeta& meta : gone) watching->on_removed(meta.info());
+  return {};
+}
+
+Result<std::vector<DroppedSegment>> remove_dropped(StorageBackend& storage, LogId log,
+                                                   const std::vector<DroppedSegment>& dropped) {
+  std::vector<DroppedSegment> gone;
+  for (const DroppedSegment& one : dropped) {
+    const std::string name = segment_name({one.base_offset});
+    auto file = SegmentFile::open(storage, name, OpenMode::read, log, one.id);
+    if (!file) {
+      // Gone already, or another segment's by now: nothing is left to do. Anything else may pass.
+      if (file.error().code() == std::errc::no_such_file_or_directory ||
+          file.error() == Errc::corrupt)
+        gone.push_back(one);
+      continue;
+    }
+    file->reset();
+    (void)storage.remove(index_name({one.base_offset}));  // may never have been written
+    if (storage.remove(name)) gone.push_back(one);
+  }
+  if (!gone.empty()) VARVE_TRY(storage.sync_names());
+  return gone;
+}
+
+}  // namespace varve::inline v0::detail

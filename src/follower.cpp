@@ -1,0 +1,211 @@
+#include "follower.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "varve/detail/filename.hpp"
+#include "varve/detail/try.hpp"
+
+namespace varve::inline v0::detail {
+
+namespace {
+// How often the manifest is looked at while nothing appears: it says what the frames cannot, that the log
+// was truncated or recovered by another writer.
+constexpr std::chrono::milliseconds reload_interval{20};
+}  // namespace
+
+Follower::Follower(LogCore& core, Recovered recovered) : core_(core) {
+  (void)adopt(std::move(recovered));  // a segment that cannot be mapped now is tried again by refresh()
+}
+
+Epoch Follower::epoch() const {
+  const std::lock_guard lock(mutex_);
+  return {epoch_};
+}
+
+Position Follower::active_end() const {
+  const std::lock_guard lock(mutex_);
+  return walk_ ? walk_->state().position : Position{segment_header_bytes};
+}
+
+// Takes over what opening found: the list of segments, and where to go on.
+Result<void> Follower::adopt(Recovered recovered) {
+  const Manifest& manifest = recovered.manifest;
+  generation_ = manifest.generation;
+  epoch_ = manifest.epoch();
+  end_ = recovered.end;
+  durable_position_ = std::max(durable_position_, end_.next_position);
+  auto list = std::make_shared<SegmentList>();
+  for (const SegmentMeta& meta : manifest.segments)
+    if (meta.sealed) list->sealed.push_back(meta);
+  for (TailSegment& segment : recovered.sealed_tail) {
+    segment.meta.sealed = true;
+    list->sealed.push_back(segment.meta);
+  }
+  file_.reset();
+  walk_.reset();
+  core_.segments.publish(std::move(list));
+  core_.marks.start.store(manifest.start_offset, std::memory_order_release);
+  if (recovered.active) {
+    durable_position_ = recovered.active->meta.base_position;
+    VARVE_TRY(follow(*std::move(recovered.active)));
+    VARVE_TRY_ASSIGN([[maybe_unused]] const bool moved, walk());
+  }
+  // Another writer's recovery may have taken back what was never durable.
+  core_.marks.durable.store(recovered.durable_offset, std::memory_order_release);
+  core_.marks.end.store(end_.next_offset, std::memory_order_release);
+  publish_marks();
+  return {};
+}
+
+// Goes on with a segment where its scan ended.
+Result<void> Follower::follow(TailSegment segment) {
+  const std::uint64_t size = std::max<std::uint64_t>(segment.file->header.capacity, segment.file_size);
+  VARVE_TRY_ASSIGN(segment.file->mapping,
+                   segment.file->file->map(static_cast<std::size_t>(size), MapMode::read));
+  file_ = std::move(segment.file);
+  meta_ = segment.meta;
+  index_ = segment.index;
+  source_.emplace(*file_->mapping, Position{segment.file_size}, false, file_->name);
+  SegmentState state = segment.scan.far_end;
+  // An open frame may have grown since, or be sealed by now: read it again.
+  if (segment.scan.open_frame && state.next_offset == segment.scan.end.next_offset)
+    state = segment.scan.before_open;
+  walk_.emplace(FrameReader(*source_, file_->header.salt), state);
+  publish_active();
+  return {};
+}
+
+void Follower::publish_active() {
+  auto view = std::make_shared<ActiveView>();
+  view->file = file_;
+  view->index = index_;
+  view->id = meta_.id;
+  view->base_offset = meta_.base_offset;
+  auto draft = core_.segments.draft();
+  draft.list->active = std::move(view);
+  core_.segments.publish(std::move(draft));
+}
+
+Result<void> Follower::refresh() {
+  const std::lock_guard lock(mutex_);
+  if (core_.closed.load()) return {};
+  for (;;) {
+    bool moved = false;
+    if (walk_) {
+      VARVE_TRY_ASSIGN(moved, walk());
+    }
+    publish_marks();
+    if (!moved && (!walk_ || walk_->ended())) {
+      VARVE_TRY_ASSIGN(moved, enter_successor());
+    }
+    if (!moved) {
+      VARVE_TRY_ASSIGN(moved, reload());
+    }
+    if (!moved) return {};
+  }
+}
+
+// Walks over what is complete and reads what is open. True if it got somewhere.
+Result<bool> Follower::walk() {
+  const std::uint64_t before = end_.next_offset;
+  VARVE_TRY_ASSIGN(const std::uint64_t size, file_->file->size());
+  source_->set_limit({std::min<std::uint64_t>(size, file_->mapping->size())});
+  while (!walk_->ended()) {
+    VARVE_TRY_ASSIGN(const Frame frame, walk_->read());
+    note_durable(frame);
+    // Anything else is the writer at work, or a tail that it left torn: it will be seen in time.
+    if (frame.state == FrameState::open) {
+      end_.next_offset = frame.header.base_offset + frame.count;
+      break;
+    }
+    if (frame.state != FrameState::sealed) break;
+    if (!frame.header.is_control())
+      index_->add({frame.header.base_offset, frame.position.value, walk_->state().newest_ms});
+    walk_->accept(frame);
+    end_.next_offset = walk_->state().next_offset;
+    end_.next_sequence = walk_->state().next_sequence;
+    end_.append_time_ms = walk_->state().append_time_ms;
+  }
+  return end_.next_offset > before || walk_->ended();
+}
+
+void Follower::note_durable(const Frame& frame) {
+  std::optional<std::int64_t> proof;
+  if (frame.state == FrameState::sealed)
+    proof = durable_proof(frame.header.sync_lag, frame.position);
+  else if (frame.state == FrameState::open)
+    proof = durable_proof_of_open(frame.header.body_check, file_->header.salt, frame.position);
+  if (!proof) return;
+  const auto base = static_cast<std::int64_t>(meta_.base_position);
+  durable_position_ =
+      std::max(durable_position_, static_cast<std::uint64_t>(std::max<std::int64_t>(base + *proof, 0)));
+}
+
+void Follower::publish_marks() noexcept {
+  Watermarks& marks = core_.marks;
+  if (walk_) {
+    const std::uint64_t position = meta_.base_position + walk_->state().position.value;
+    std::uint64_t durable = walk_->state().next_offset;  // of the frame at the walk's position
+    if (durable_position_ < position) {
+      const auto entry = durable_position_ > meta_.base_position
+                             ? index_->find(Position{durable_position_ - meta_.base_position})
+                             : std::nullopt;
+      durable = entry ? entry->offset : 0;
+    }
+    if (durable > marks.durable.load(std::memory_order_relaxed))
+      marks.durable.store(durable, std::memory_order_release);
+  }
+  if (end_.next_offset > marks.end.load(std::memory_order_relaxed))
+    marks.end.store(end_.next_offset, std::memory_order_release);
+}
+
+// The segment that was walked to its end has a successor named by the next offset.
+Result<bool> Follower::enter_successor() {
+  TailSegment next;
+  auto file = SegmentFile::open(*core_.storage, segment_name({end_.next_offset}), OpenMode::read,
+                                core_.log, std::nullopt);
+  if (!file) {
+    if (file.error().code() == std::errc::no_such_file_or_directory) return false;
+    return file.error();
+  }
+  next.file = *std::move(file);
+  VARVE_TRY_ASSIGN(next.file_size, next.file->file->size());
+  next.index = std::make_shared<GrowingIndex>(core_.options.index_interval_bytes);
+  next.meta.id = next.file->header.id;
+  next.meta.base_offset = end_.next_offset;
+  next.meta.base_sequence = end_.next_sequence;
+  next.meta.base_position = end_.next_position;
+  if (walk_) {
+    meta_.end_offset = end_.next_offset;
+    meta_.end_sequence = end_.next_sequence;
+    meta_.end_position = static_cast<std::uint32_t>(walk_->state().position.value);
+    meta_.newest_ms = walk_->state().newest_ms;
+    meta_.sealed = true;
+    next.meta.base_position = meta_.base_position + meta_.end_position;
+    auto draft = core_.segments.draft();
+    draft.list->sealed.push_back(meta_);
+    draft.list->active.reset();
+    core_.segments.publish(std::move(draft));
+  }
+  next.scan.far_end.next_offset = end_.next_offset;
+  next.scan.far_end.next_sequence = end_.next_sequence;
+  VARVE_TRY(follow(std::move(next)));
+  return true;
+}
+
+// Looks whether the manifest has changed, and if so takes the log's structure from it anew.
+Result<bool> Follower::reload() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now - reloaded_ < reload_interval) return false;
+  reloaded_ = now;
+  VARVE_TRY_ASSIGN(const auto manifest, load_manifest(*core_.storage));
+  if (!manifest || manifest->generation == generation_ || manifest->log != core_.log) return false;
+  auto recovered = recover_for_reading(*core_.storage, core_.options);
+  if (!recovered) return false;  // caught in the middle of a change: it will be complete next time
+  const std::uint64_t before = core_.marks.end.load(std::memory_order_relaxed);
+  VARVE_TRY(adopt(*std::move(recovered)));
+  return core_.marks.end.load(std::memory_order_relaxed) > before;
+}
+
+}  // namespace varve::inline v0::detail

@@ -1,0 +1,87 @@
+#include "varve/inspect.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "examination.hpp"
+#include "varve/detail/filename.hpp"
+#include "varve/detail/index.hpp"
+#include "varve/detail/try.hpp"
+
+namespace varve::inline v0 {
+
+using namespace detail;
+
+Result<VerifyReport> verify(StorageBackend& storage, const Progress& progress) {
+  VARVE_TRY_ASSIGN(Examination found, examine(storage, progress, {}));
+  VerifyReport report;
+  report.damage = std::move(found.damage);
+  report.unknown_files = std::move(found.inventory.unknown);
+  report.offsets.begin = {found.manifest.start_offset};
+  report.offsets.end = {std::max(found.manifest.start_offset, found.manifest.next_offset)};
+  for (const ExaminedSegment& segment : found.segments) {
+    ++report.segments;
+    report.frames += segment.scan.frames + segment.scan.frames_behind;
+    report.records += segment.scan.records + segment.scan.records_behind;
+    report.bytes += segment.scan.far_end.position.value;
+    report.damage.insert(report.damage.end(), segment.damage.begin(), segment.damage.end());
+    report.torn.insert(report.torn.end(), segment.torn.begin(), segment.torn.end());
+    report.offsets.end = std::max(report.offsets.end, Offset{segment.extent_known
+                                                                 ? segment.meta.end_offset
+                                                                 : segment.scan.end.next_offset});
+    const std::string index = index_name({segment.meta.base_offset});
+    if (segment.extent_known && storage.stat(index) &&
+        !SealedIndex::load(storage, index,
+                           {found.manifest.log, segment.meta.id, segment.meta.end_position}))
+      report.stale_indexes.push_back(index);
+  }
+  return report;
+}
+
+namespace {
+
+std::string kind_of(const Frame& frame) {
+  if (!frame.header.is_control()) return "records";
+  switch (control_kind(frame).value_or(ControlKind{})) {
+    case ControlKind::segment_begin: return "segment begin";
+    case ControlKind::segment_end: return "segment end";
+    case ControlKind::gap: return "gap";
+  }
+  return "control";
+}
+
+FrameInfo describe_frame(const std::string& file, const Frame& frame) {
+  FrameInfo info;
+  info.file = file;
+  info.position = frame.position;
+  info.what = frame.state == FrameState::bad ? frame.what : "";
+  info.state = frame.state == FrameState::sealed ? FrameInfo::State::sealed
+               : frame.state == FrameState::open ? FrameInfo::State::open
+                                                 : FrameInfo::State::damaged;
+  const FrameHeader& header = frame.header;
+  info.version = header.version;
+  info.flags = header.flags;
+  info.kind = kind_of(frame);
+  info.body_bytes = header.body_bytes;
+  info.records = frame.count;
+  info.base_offset = {header.base_offset};
+  info.sequence = header.sequence;
+  info.append_time = Timestamp(std::chrono::milliseconds(header.append_time_ms));
+  info.epoch = {header.epoch};
+  info.sync_lag = frame.state == FrameState::open ? low32(header.body_check) : header.sync_lag;
+  info.header_check = header.check;
+  info.body_check = frame.state == FrameState::open ? 0 : header.body_check;
+  return info;
+}
+
+}  // namespace
+
+Result<void> dump(StorageBackend& storage, const std::function<bool(const FrameInfo&)>& visit) {
+  const auto found = examine(storage, {}, [&](const ExaminedSegment& segment, const Frame& frame) {
+    return visit(describe_frame(segment.file->name, frame));
+  });
+  if (!found) return found.error();
+  return {};
+}
+
+}  // namespace varve::inline v0

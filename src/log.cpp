@@ -1,0 +1,340 @@
+#include "varve/log.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "appender.hpp"
+#include "background_thread.hpp"
+#include "chores.hpp"
+#include "follower.hpp"
+#include "log_core.hpp"
+#include "reader_impl.hpp"
+#include "recovery.hpp"
+#include "varve/detail/format.hpp"
+#include "varve/detail/try.hpp"
+#include "varve/file_storage.hpp"
+
+namespace varve::inline v0 {
+
+using namespace detail;
+
+struct Log::Impl {
+  std::shared_ptr<LogCore> core{};
+  RecoveryReport report{};
+  std::unique_ptr<StorageLock> lock{};
+
+  // Open for writing.
+  std::shared_ptr<ManifestKeeper> manifest{};
+  std::unique_ptr<Appender> appender{};
+  std::unique_ptr<Chores> chores{};
+  std::shared_ptr<BackgroundThread> background{};
+  std::unique_ptr<BackgroundThread::Registration> registration{};
+
+  // Open for reading only.
+  std::shared_ptr<Follower> follower{};
+
+  Result<void> check_writable() const {
+    if (appender) return {};
+    return core->closed.load() ? Errc::closed : Errc::read_only;
+  }
+
+  Result<void> open_writer(std::shared_ptr<StorageBackend> storage, Options options);
+  Result<void> open_reader(std::shared_ptr<StorageBackend> storage, Options options);
+  Result<void> start_background();
+  Result<void> close();
+};
+
+namespace {
+
+Error bad_option(std::string what) { return {Errc::invalid_argument, std::move(what)}; }
+
+Result<void> check(const Options& options) {
+  if (options.segment_bytes < segment_bytes_min || options.segment_bytes > segment_bytes_limit) {
+    return bad_option("Options::segment_bytes is " + std::to_string(options.segment_bytes) +
+                      ", it must be " + std::to_string(segment_bytes_min) + " to " +
+                      std::to_string(segment_bytes_limit));
+  }
+  if (options.segment_bytes % 4096 != 0)
+    return bad_option("Options::segment_bytes is no multiple of 4096");
+  if (options.index_interval_bytes < 1024)
+    return bad_option("Options::index_interval_bytes is less than 1024");
+  const std::uint32_t fits = body_bytes_max(options.segment_bytes);
+  if (options.batch_bytes_max && (*options.batch_bytes_max == 0 || *options.batch_bytes_max > fits)) {
+    return bad_option("Options::batch_bytes_max is " + std::to_string(*options.batch_bytes_max) +
+                      ", but a segment of " + std::to_string(options.segment_bytes) +
+                      " bytes holds batches of 1 to " + std::to_string(fits));
+  }
+  if (options.first_offset > offset_max)
+    return bad_option("Options::first_offset exceeds the greatest offset there is");
+  if (options.sync.every < options.sync.every.zero())
+    return bad_option("Options::sync.every is negative");
+  return {};
+}
+
+}  // namespace
+
+// ---- opening and closing -----------------------------------------------------------------------
+
+Result<Log> Log::open(const std::filesystem::path& directory, Options options) {
+  VARVE_TRY(check(options));
+  const bool create = options.create && options.access == Access::read_write;
+  VARVE_TRY_ASSIGN(auto storage, open_file_storage(directory, create));
+  return open(std::move(storage), std::move(options));
+}
+
+Result<Log> Log::open(std::shared_ptr<StorageBackend> storage, Options options) {
+  if (!storage) return bad_option("no storage");
+  VARVE_TRY(check(options));
+  auto impl = std::make_unique<Impl>();
+  const auto begin = std::chrono::steady_clock::now();
+  if (options.access == Access::read_only)
+    VARVE_TRY(impl->open_reader(std::move(storage), std::move(options)));
+  else
+    VARVE_TRY(impl->open_writer(std::move(storage), std::move(options)));
+  impl->report.took = std::chrono::duration_cast<std::chrono::microseconds>(
+      std::chrono::steady_clock::now() - begin);
+  if (Observer* watching = impl->core->observer()) watching->on_recovered(impl->report);
+  return Log(std::move(impl));
+}
+
+Result<void> Log::Impl::open_writer(std::shared_ptr<StorageBackend> storage, Options options) {
+  VARVE_TRY_ASSIGN(lock, storage->lock());
+  VARVE_TRY_ASSIGN(Recovered recovered, recover_for_writing(*storage, options));
+  report = std::move(recovered.report);
+  core = std::make_shared<LogCore>(std::move(storage), recovered.manifest.log, std::move(options));
+
+  std::shared_ptr<SegmentWriter> active;
+  auto list = std::make_shared<SegmentList>();
+  for (const SegmentMeta& meta : recovered.manifest.segments)
+    if (meta.sealed) list->sealed.push_back(meta);
+  if (recovered.active) {
+    TailSegment& tail = *recovered.active;
+    VARVE_TRY_ASSIGN(active, SegmentWriter::resume(tail.file, tail.meta, tail.scan.end, tail.index));
+    auto view = std::make_shared<ActiveView>();
+    view->file = active->shared_file();
+    view->index = tail.index;
+    view->id = active->id();
+    view->base_offset = active->base_offset();
+    list->active = std::move(view);
+  }
+  core->segments.publish(std::move(list));
+  core->marks.start.store(recovered.manifest.start_offset);
+  core->marks.durable.store(recovered.durable_offset);
+  core->marks.end.store(recovered.end.next_offset);
+
+  manifest = std::make_shared<ManifestKeeper>(*core->storage, std::move(recovered.manifest));
+  appender = std::make_unique<Appender>(core, manifest, recovered.end, std::move(active));
+  chores = std::make_unique<Chores>(core, manifest, *appender);
+  return start_background();
+}
+
+Result<void> Log::Impl::start_background() {
+  if (core->options.background == Background::manual) return {};
+  VARVE_TRY_ASSIGN(background, BackgroundThread::shared());
+  registration = background->add([this]() -> Deadline {
+    Deadline next;
+    (void)chores->run(next);  // what matters of its errors is told to the observer and to appends
+    return next;
+  });
+  appender->on_chores([this] { registration->notify(); });
+  if (core->options.sync.every.count() > 0) registration->notify();
+  return {};
+}
+
+Result<void> Log::Impl::open_reader(std::shared_ptr<StorageBackend> storage, Options options) {
+  // A writer may be changing the log's structure right now: what was seen half done is looked at again.
+  constexpr int attempts = 5;
+  for (int attempt = 1;; ++attempt) {
+    auto recovered = recover_for_reading(*storage, options);
+    if (!recovered) {
+      if (attempt < attempts && recovered.error() != Errc::not_a_log) continue;
+      return recovered.error();
+    }
+    report = recovered->report;
+    core = std::make_shared<LogCore>(std::move(storage), recovered->manifest.log, std::move(options));
+    follower = std::make_shared<Follower>(*core, *std::move(recovered));
+    core->refresher = follower;
+    return {};
+  }
+}
+
+Result<void> Log::Impl::close() {
+  if (core->closed.load()) return {};
+  if (!appender) {
+    core->closed.store(true);
+    return {};
+  }
+  auto closed = appender->close();
+  registration.reset();
+  appender->on_chores(nullptr);
+  if (closed) closed = chores->record_rolled();
+  if (closed) closed = chores->record_clean();
+  appender->discard_spare();
+  lock.reset();
+  return closed;
+}
+
+Log::Log(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+Log::Log(Log&&) noexcept = default;
+Log& Log::operator=(Log&& other) noexcept {
+  if (this != &other) {
+    if (impl_) (void)impl_->close();
+    impl_ = std::move(other.impl_);
+  }
+  return *this;
+}
+Log::~Log() {
+  if (impl_) (void)impl_->close();
+}
+
+Result<void> Log::close() { return impl_->close(); }
+
+// ---- appending ---------------------------------------------------------------------------------
+
+Result<Offset> Log::append(const Record& record, AppendOptions options) {
+  VARVE_TRY(impl_->check_writable());
+  auto range = impl_->appender->append({&record, 1}, options.ack);
+  if (!range) return range.error();
+  return range->begin;
+}
+
+Result<OffsetRange> Log::append(std::span<const Record> records, AppendOptions options) {
+  VARVE_TRY(impl_->check_writable());
+  return impl_->appender->append(records, options.ack);
+}
+
+Result<void> Log::sync() {
+  VARVE_TRY(impl_->check_writable());
+  if (impl_->core->closed.load()) return Errc::closed;
+  return impl_->appender->sync();
+}
+
+Result<bool> Log::wait(Offset offset, Ack ack, std::chrono::milliseconds timeout) const {
+  const Deadline deadline = deadline_after(timeout);
+  if (ack == Ack::os) return wait_visible(*impl_->core, offset.value, Visible::committed, deadline);
+  if (impl_->appender) return impl_->appender->wait_durable(offset.value + 1, deadline);
+  return wait_visible(*impl_->core, offset.value, Visible::durable, deadline);
+}
+
+Result<bool> Log::wait(Offset offset, std::chrono::milliseconds timeout) const {
+  return wait(offset, Ack::os, timeout);
+}
+
+Result<void> Log::truncate_prefix(Offset new_start) {
+  VARVE_TRY(impl_->check_writable());
+  if (impl_->core->closed.load()) return Errc::closed;
+  return impl_->chores->truncate_prefix(new_start);
+}
+
+Result<void> Log::tick() {
+  if (!impl_->appender || impl_->core->closed.load()) return {};
+  Deadline ignored;
+  return impl_->chores->run(ignored);
+}
+
+// ---- reading -----------------------------------------------------------------------------------
+
+Reader Log::reader(Offset from, ReadOptions options) const {
+  return Reader(std::make_unique<Reader::Impl>(impl_->core, from, options));
+}
+
+Result<Offset> Log::find(Timestamp time) const {
+  LogCore& core = *impl_->core;
+  if (core.refresher) VARVE_TRY(core.refresher->refresh());
+  const std::int64_t wanted = time.time_since_epoch().count();
+  const auto list = core.segments.list();
+  std::uint64_t from = core.marks.start.load(std::memory_order_acquire);
+  const auto segment = std::find_if(list->sealed.begin(), list->sealed.end(),
+                                    [&](const SegmentMeta& meta) { return meta.newest_ms >= wanted; });
+  std::optional<IndexEntry> entry;
+  if (segment != list->sealed.end()) {
+    VARVE_TRY_ASSIGN(const OpenSegment open, core.segments.open(*segment));
+    from = std::max(from, segment->base_offset);
+    entry = open.find(time);
+  } else if (list->active) {
+    from = std::max(from, list->active->base_offset);
+    entry = list->active->index->find(time);
+  }
+  if (entry) from = std::max(from, entry->offset);
+  Reader reader = this->reader({from});
+  for (const RecordView& record : reader)
+    if (record.timestamp >= time) return record.offset;
+  VARVE_TRY(reader.status());
+  return reader.next_offset();
+}
+
+// ---- looking at it -----------------------------------------------------------------------------
+
+Offset Log::start_offset() const noexcept {
+  return {impl_->core->marks.start.load(std::memory_order_acquire)};
+}
+
+Offset Log::end_offset() const noexcept {
+  if (impl_->core->refresher) (void)impl_->core->refresher->refresh();
+  return {impl_->core->marks.end.load(std::memory_order_acquire)};
+}
+
+Offset Log::durable_offset() const noexcept {
+  if (impl_->core->refresher) (void)impl_->core->refresher->refresh();
+  return {impl_->core->marks.durable.load(std::memory_order_acquire)};
+}
+
+Offset Log::high_watermark() const noexcept {
+  if (impl_->core->refresher) (void)impl_->core->refresher->refresh();
+  return {impl_->core->visible_end(Visible::committed)};
+}
+
+Epoch Log::epoch() const noexcept {
+  return impl_->appender ? impl_->appender->epoch() : impl_->follower->epoch();
+}
+
+std::vector<SegmentInfo> Log::segments() const {
+  const LogCore& core = *impl_->core;
+  if (core.refresher) (void)core.refresher->refresh();
+  const auto list = core.segments.list();
+  std::vector<SegmentInfo> infos;
+  infos.reserve(list->sealed.size() + 1);
+  for (const SegmentMeta& meta : list->sealed) infos.push_back(meta.info());
+  if (list->active) {
+    SegmentMeta meta;
+    meta.base_offset = list->active->base_offset;
+    meta.end_offset = std::max(core.marks.end.load(std::memory_order_acquire), meta.base_offset);
+    if (impl_->appender) {
+      if (const auto active = impl_->appender->active_meta(); active.id == list->active->id) meta = active;
+    } else {
+      meta.end_position = static_cast<std::uint32_t>(impl_->follower->active_end().value);
+    }
+    meta.sealed = false;
+    infos.push_back(meta.info());
+  }
+  return infos;
+}
+
+Metrics Log::metrics() const noexcept {
+  const LogCore& core = *impl_->core;
+  const Counters& counters = core.counters;
+  Metrics metrics;
+  metrics.records_appended = counters.records.get();
+  metrics.bytes_appended = counters.bytes.get();
+  metrics.batches_appended = counters.batches.get();
+  metrics.appends_refused = counters.refused.load(std::memory_order_relaxed);
+  metrics.syncs = counters.syncs.get();
+  metrics.sync_nanoseconds = counters.sync_nanoseconds.get();
+  metrics.segments_rolled = counters.rolled.get();
+  metrics.segments_removed = counters.removed.load(std::memory_order_relaxed);
+  metrics.populate_stalls = counters.stalls.load(std::memory_order_relaxed);
+  for (const SegmentInfo& segment : segments()) {
+    ++metrics.segments;
+    metrics.bytes += segment.bytes;
+  }
+  metrics.start_offset = start_offset().value;
+  metrics.end_offset = core.marks.end.load(std::memory_order_relaxed);
+  metrics.durable_offset = core.marks.durable.load(std::memory_order_relaxed);
+  return metrics;
+}
+
+const RecoveryReport& Log::recovery() const noexcept { return impl_->report; }
+
+}  // namespace varve::inline v0

@@ -1,0 +1,47 @@
+#include "log_core.hpp"
+
+#include <algorithm>
+#include <thread>
+
+#include "varve/detail/try.hpp"
+
+namespace varve::inline v0::detail {
+namespace {
+
+// Another process cannot wake us: look again and again, more and more seldom.
+Result<bool> poll_visible(LogCore& core, std::uint64_t offset, Visible visible,
+                          const Deadline& deadline) {
+  using std::chrono::microseconds;
+  constexpr microseconds longest{1000};
+  for (microseconds pause{20};; pause = std::min(2 * pause, longest)) {
+    VARVE_TRY(core.refresher->refresh());
+    if (offset < core.visible_end(visible)) return true;
+    if (core.closed.load()) return Errc::closed;
+    const auto now = std::chrono::steady_clock::now();
+    if (deadline && now >= *deadline) return false;
+    const auto left = deadline ? std::chrono::ceil<microseconds>(*deadline - now) : longest;
+    std::this_thread::sleep_for(std::min(pause, left));
+  }
+}
+
+}  // namespace
+
+Result<bool> wait_visible(LogCore& core, std::uint64_t offset, Visible visible,
+                          const Deadline& deadline) {
+  if (core.refresher) return poll_visible(core, offset, visible, deadline);
+  EventCount& event = visible == Visible::durable ? core.marks.synced : core.marks.appended;
+  for (;;) {
+    const std::uint32_t key = event.prepare();
+    const bool there = offset < core.visible_end(visible);
+    const bool failed = core.failure.happened();
+    if (there || failed || core.closed.load()) {
+      event.cancel();
+      if (there) return true;
+      if (failed) return core.failure.answer();
+      return Errc::closed;
+    }
+    if (!event.wait(key, deadline)) return offset < core.visible_end(visible);
+  }
+}
+
+}  // namespace varve::inline v0::detail

@@ -1,0 +1,122 @@
+// LogCore: what the parts of an open log share. It outlives the Log for as long as a Reader needs it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "segment_set.hpp"
+#include "varve/error.hpp"
+#include "varve/options.hpp"
+#include "varve/storage.hpp"
+#include "watermarks.hpp"
+
+namespace varve::inline v0::detail {
+
+// The first error after which the log takes no more appends. Set once.
+class Failure {
+ public:
+  bool happened() const noexcept { return happened_.load(std::memory_order_acquire); }
+
+  // True for the one caller whose error it became.
+  bool set(const Error& error) {
+    const std::lock_guard lock(mutex_);
+    if (error_) return false;
+    error_ = error;
+    happened_.store(true, std::memory_order_release);
+    return true;
+  }
+
+  // What an append is answered from then on.
+  Error answer() const {
+    const std::lock_guard lock(mutex_);
+    return {Errc::failed, error_->message()};
+  }
+
+ private:
+  std::atomic<bool> happened_{false};
+  mutable std::mutex mutex_;
+  std::optional<Error> error_;
+};
+
+// Counters that one thread at a time adds to, under a lock, and any thread reads.
+class Counter {
+ public:
+  void add(std::uint64_t n) noexcept {
+    value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
+  std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
+
+ private:
+  std::atomic<std::uint64_t> value_{0};
+};
+
+struct Counters {
+  Counter records;
+  Counter bytes;
+  Counter batches;
+  std::atomic<std::uint64_t> refused{0};
+  Counter syncs;
+  Counter sync_nanoseconds;
+  Counter rolled;
+  std::atomic<std::uint64_t> removed{0};
+  std::atomic<std::uint64_t> stalls{0};
+};
+
+// Whether an operation failed for want of something that may be there again later, having changed nothing.
+inline bool is_transient(const Error& error) noexcept {
+  return error == Errc::no_space || error.code() == std::errc::too_many_files_open ||
+         error.code() == std::errc::too_many_files_open_in_system ||
+         error.code() == std::errc::not_enough_memory;
+}
+
+// Discovers what another process appends; see follower.hpp.
+class Refresher {
+ public:
+  virtual ~Refresher() = default;
+  virtual Result<void> refresh() = 0;
+};
+
+struct LogCore {
+  LogCore(std::shared_ptr<StorageBackend> backend, LogId id, Options opened_with)
+      : storage(backend),
+        log(id),
+        options(std::move(opened_with)),
+        segments(std::move(backend), id, options.index_interval_bytes) {}
+
+  std::shared_ptr<StorageBackend> storage;
+  LogId log;
+  Options options;
+  Watermarks marks;
+  SegmentSet segments;
+  Failure failure;
+  Counters counters;
+  std::atomic<bool> closed{false};
+  std::shared_ptr<Refresher> refresher{};  // of a read-only log; null otherwise
+
+  Observer* observer() const noexcept { return options.observer.get(); }
+
+  // Up to where a reader sees. After a failure what is not durable may never have been.
+  std::uint64_t visible_end(Visible visible) const noexcept {
+    if (visible == Visible::durable || failure.happened())
+      return marks.durable.load(std::memory_order_acquire);
+    return marks.end.load(std::memory_order_acquire);
+  }
+
+  // The log is unusable from here on: tells everybody, once.
+  void fail(const Error& error) {
+    if (!failure.set(error)) return;
+    marks.appended.notify_all();
+    marks.synced.notify_all();
+    if (Observer* watching = observer()) watching->on_failed(error);
+  }
+};
+
+// Waits until `offset` is visible at that level (true) or the time is over (false).
+Result<bool> wait_visible(LogCore& core, std::uint64_t offset, Visible visible,
+                          const Deadline& deadline);
+
+}  // namespace varve::inline v0::detail

@@ -1,0 +1,34 @@
+#include "varve/metrics.hpp"
+
+namespace varve::inline v0 {
+namespace {
+
+constexpr MetricInfo table[] = {
+    {"records_appended_total", "Records appended.", false, &Metrics::records_appended},
+    {"bytes_appended_total", "Encoded bytes of the records appended.", false, &Metrics::bytes_appended},
+    {"batches_appended_total", "Appends, of one record or many.", false, &Metrics::batches_appended},
+    {"appends_refused_total", "Appends that were answered with an error.", false,
+     &Metrics::appends_refused},
+    {"syncs_total", "Flushes to the medium, each shared by all appends that waited for it.", false,
+     &Metrics::syncs},
+    {"sync_nanoseconds_total", "Time spent in them.", false, &Metrics::sync_nanoseconds},
+    {"segments_rolled_total", "Segments filled and succeeded by another.", false,
+     &Metrics::segments_rolled},
+    {"segments_removed_total", "Segments removed by truncation of the prefix.", false,
+     &Metrics::segments_removed},
+    {"populate_stalls_total", "Appends that had to prepare their file's next pages themselves.", false,
+     &Metrics::populate_stalls},
+    {"segments", "Segments in the log.", true, &Metrics::segments},
+    {"bytes", "Bytes of the log's segments, up to the end of each one's last frame.", true,
+     &Metrics::bytes},
+    {"start_offset", "Offset of the first record kept.", true, &Metrics::start_offset},
+    {"end_offset", "Offset that the next record will get.", true, &Metrics::end_offset},
+    {"durable_offset", "First offset that a loss of power might take.", true,
+     &Metrics::durable_offset},
+};
+
+}  // namespace
+
+std::span<const MetricInfo> metric_table() noexcept { return table; }
+
+}  // namespace varve::inline v0

@@ -1,0 +1,309 @@
+#include "varve/reader.hpp"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "reader_impl.hpp"
+#include "varve/detail/codec.hpp"
+#include "varve/detail/try.hpp"
+
+namespace varve::inline v0 {
+
+using namespace detail;
+
+// ---- where to read -----------------------------------------------------------------------------
+
+// Makes sure that next_ may be read: reloads what is visible, and the list of segments with it.
+Result<bool> Reader::Impl::see() {
+  if (core_->refresher) VARVE_TRY(core_->refresher->refresh());
+  // The list after the mark: it then holds the segment of every offset below the mark.
+  const std::uint64_t end = core_->visible_end(options_.visible);
+  if (core_->segments.version() != version_) {
+    version_ = core_->segments.version();
+    list_ = core_->segments.list();
+    if (in_active_) leave_segment();  // it may be sealed now; look again
+  }
+  visible_ = options_.until ? std::min(end, options_.until->value) : end;
+  if (next_ < visible_) return true;
+  const std::uint64_t log_end = core_->marks.end.load(std::memory_order_acquire);
+  if (next_ > log_end && (!options_.until || next_ < options_.until->value)) return out_of_range();
+  return false;
+}
+
+Error Reader::Impl::out_of_range() const {
+  return {Errc::offset_out_of_range,
+          "offset " + std::to_string(next_) + " is not in [" +
+              std::to_string(core_->marks.start.load(std::memory_order_acquire)) + ", " +
+              std::to_string(core_->marks.end.load(std::memory_order_acquire)) + ")"};
+}
+
+void Reader::Impl::leave_segment() noexcept {
+  in_frame_ = in_segment_ = in_active_ = false;
+}
+
+// Enters the segment that holds next_, near it.
+Result<void> Reader::Impl::enter_segment() {
+  if (next_ < core_->marks.start.load(std::memory_order_acquire)) return out_of_range();
+  std::optional<IndexEntry> entry;
+  if (list_->active && next_ >= list_->active->base_offset) {
+    const ActiveView& active = *list_->active;
+    file_ = active.file;
+    end_position_ = {file_->mapping->size()};
+    end_offset_ = offset_max.value;
+    entry = active.index->find(Offset{next_});
+    segment_base_ = active.base_offset;
+    in_active_ = true;
+  } else {
+    const SegmentMeta* meta = list_->find(next_);
+    if (meta == nullptr) return out_of_range();
+    VARVE_TRY_ASSIGN(const OpenSegment open, core_->segments.open(*meta));
+    file_ = open.file;
+    end_position_ = {meta->end_position};
+    end_offset_ = meta->end_offset;
+    entry = open.find(Offset{next_});
+    segment_base_ = meta->base_offset;
+    in_active_ = false;
+  }
+  source_.emplace(*file_->mapping, end_position_, !in_active_, file_->name);
+  frames_.emplace(*source_, file_->header.salt);
+  if (entry && entry->position >= segment_header_bytes && entry->position < end_position_.value &&
+      entry->position % frame_alignment == 0) {
+    position_ = {entry->position};
+    expected_ = entry->offset;
+    from_index_ = true;
+  } else {
+    start_of_segment();
+  }
+  in_segment_ = true;
+  in_frame_ = false;
+  return {};
+}
+
+void Reader::Impl::start_of_segment() noexcept {
+  position_ = {segment_header_bytes};
+  expected_ = segment_base_;
+  from_index_ = false;
+}
+
+// ---- frames ------------------------------------------------------------------------------------
+
+// Takes up the frame at position_. False if it only led elsewhere.
+Result<bool> Reader::Impl::enter_frame() {
+  if (position_ >= end_position_) {
+    const bool missing = !in_active_ && expected_ < end_offset_;
+    leave_segment();
+    if (missing) return lose(position_, position_, end_offset_, "records are missing at its end");
+    return false;
+  }
+  if (in_active_) {
+    VARVE_TRY_ASSIGN(const Bytes bytes, source_->at(position_, frame_header_bytes));
+    if (bytes.size() >= frame_header_bytes &&
+        static_cast<std::uint16_t>(load_acquire(bytes.data()) >> 32) == frame_magic_open)
+      return enter_growing_frame(bytes);
+  }
+  VARVE_TRY_ASSIGN(const Frame frame, frames_->read(position_));
+  const bool good = frame.state == FrameState::sealed || frame.state == FrameState::open;
+  if (good && frame.header.base_offset == expected_) return enter_whole_frame(frame);
+  if (from_index_) {  // the index is only a hint: look for yourself
+    start_of_segment();
+    return false;
+  }
+  return pass_damage(frame);
+}
+
+// A frame that its writer is still filling: what it holds below visible_ is in place, and stays.
+Result<bool> Reader::Impl::enter_growing_frame(Bytes bytes) {
+  const FrameHeader header = load_frame_header(bytes.data());
+  if (header.magic != frame_magic_open) return false;  // sealed in between: come again
+  if (header.base_offset != expected_) {
+    if (!from_index_) return pass_damage(Frame{.position = position_, .what = "an open frame out of place"});
+    start_of_segment();
+    return false;
+  }
+  take_header(header);
+  left_ = source_bytes_from(position_ + frame_header_bytes);
+  growing_ = true;
+  in_frame_ = true;
+  return true;
+}
+
+Result<bool> Reader::Impl::enter_whole_frame(const Frame& frame) {
+  from_index_ = false;
+  position_ = frame.end();
+  expected_ = frame.header.base_offset + frame.count;
+  if (frame.header.is_control()) {
+    if (const auto gap = parse_gap(frame)) {
+      expected_ = gap->next_offset;
+      next_ = std::max(next_, expected_);
+    } else if (control_kind(frame) == ControlKind::segment_end) {
+      leave_segment();
+    }
+    return false;
+  }
+  take_header(frame.header);
+  frame_count_ = frame.count;
+  growing_ = false;
+  if (next_ >= expected_) return false;  // all before what is wanted
+  Bytes records = frame.body;
+  if (frame.state == FrameState::sealed) {
+    const auto body = Body::parse(frame.body, frame.count);
+    if (!body) return damaged_record(frame.position);
+    if (next_ > frame_base_) {
+      frame_index_ = static_cast<std::uint32_t>(next_ - frame_base_);
+      const auto from = body->from(frame_index_);
+      if (!from) return damaged_record(frame.position);
+      records = *from;
+    } else {
+      records = body->records();
+    }
+  }
+  left_ = records;
+  frame_position_ = frame.position;
+  in_frame_ = true;
+  return true;
+}
+
+void Reader::Impl::take_header(const FrameHeader& header) noexcept {
+  frame_base_ = header.base_offset;
+  frame_index_ = 0;
+  frame_time_ms_ = header.append_time_ms;
+  frame_position_ = position_;
+  record_.epoch = {header.epoch};
+  record_.append_time = Timestamp(std::chrono::milliseconds(header.append_time_ms));
+}
+
+// Takes the next record of the frame. False if there is none left in it.
+Result<bool> Reader::Impl::take_record() {
+  if (growing_) {
+    // Sealed by now? Then this frame may have no more records, although there are more to see. While it
+    // is open it is the last one, so a visible record behind those read must be in it.
+    const std::byte* at = file_->mapping->data() + frame_position_.value;
+    if (static_cast<std::uint16_t>(load_acquire(at) >> 32) == frame_magic_sealed) {
+      position_ = frame_position_;
+      expected_ = frame_base_;
+      in_frame_ = false;
+      return false;
+    }
+  } else if (frame_index_ == frame_count_) {
+    in_frame_ = false;
+    return false;
+  }
+  if (!decode_record(left_, frame_time_ms_, record_)) {
+    in_frame_ = false;
+    return damaged_record(frame_position_);
+  }
+  record_.offset = {frame_base_ + frame_index_};
+  ++frame_index_;
+  return true;
+}
+
+// ---- damage ------------------------------------------------------------------------------------
+
+// Tells of lost offsets and moves behind them.
+Error Reader::Impl::lose(Position begin, Position end, std::uint64_t resume_offset, const char* what) {
+  const std::uint64_t first = std::max(next_, expected_);
+  std::string text = file_->name + " at " + std::to_string(begin.value) + ": " + what;
+  if (end > begin) text += ", " + std::to_string(end - begin) + " bytes unreadable";
+  text += "; offsets [" + std::to_string(first) + ", " + std::to_string(resume_offset) + ") are lost";
+  next_ = std::max(next_, resume_offset);
+  return {Errc::corrupt, std::move(text)};
+}
+
+Error Reader::Impl::damaged_record(Position frame) {
+  const std::uint64_t first = frame_base_ + frame_index_;
+  next_ = std::max(next_, expected_);
+  return {Errc::corrupt, file_->name + " at " + std::to_string(frame.value) +
+                             ": a record in the frame is malformed; offsets [" + std::to_string(first) +
+                             ", " + std::to_string(expected_) + ") are lost"};
+}
+
+// Finds what comes after a frame that is not what it should be.
+Result<bool> Reader::Impl::pass_damage(const Frame& frame) {
+  const std::uint64_t known_end = in_active_ ? visible_ : end_offset_;
+  Position resume = end_position_;
+  std::uint64_t resume_offset = known_end;
+  if (frame.header_valid && frame.header.base_offset == expected_) {  // the body alone is damaged
+    resume = frame.end();
+    resume_offset = expected_ + frame.count;
+  } else {
+    VARVE_TRY_ASSIGN(const auto found, frames_->probe(position_ + frame_alignment, end_position_));
+    if (found && found->header.base_offset >= expected_ && found->header.base_offset <= known_end) {
+      resume = found->position;
+      resume_offset = found->header.base_offset;
+    }
+  }
+  const Position begin = position_;
+  const bool wanted = resume_offset > next_;
+  std::optional<Error> loss;
+  if (wanted) loss = lose(begin, resume, resume_offset, frame.what);
+  position_ = resume;
+  expected_ = resume_offset;
+  if (resume == end_position_) leave_segment();
+  if (loss) return *std::move(loss);
+  return false;
+}
+
+// ---- the cursor --------------------------------------------------------------------------------
+
+Result<bool> Reader::Impl::step() {
+  for (;;) {
+    if (next_ >= visible_) {
+      VARVE_TRY_ASSIGN(const bool more, see());
+      if (!more) return false;
+    }
+    if (in_frame_) {
+      VARVE_TRY_ASSIGN(const bool taken, take_record());
+      if (!taken) continue;
+      if (record_.offset.value < next_) continue;  // before what was asked for
+      next_ = record_.offset.value + 1;
+      return true;
+    }
+    if (!in_segment_) VARVE_TRY(enter_segment());
+    VARVE_TRY(enter_frame());
+  }
+}
+
+Reader::Reader(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
+Reader::Reader(Reader&&) noexcept = default;
+Reader& Reader::operator=(Reader&&) noexcept = default;
+Reader::~Reader() = default;
+
+bool Reader::advance() {
+  auto moved = impl_->step();
+  if (moved) {
+    impl_->error_.reset();
+    return *moved;
+  }
+  impl_->error_ = moved.error();
+  return false;
+}
+
+const RecordView& Reader::record() const noexcept { return impl_->record_; }
+
+Result<std::optional<RecordView>> Reader::next() {
+  if (advance()) return std::optional<RecordView>(impl_->record_);
+  if (impl_->error_) return *impl_->error_;
+  return std::optional<RecordView>();
+}
+
+Result<void> Reader::status() const {
+  if (impl_->error_) return *impl_->error_;
+  return {};
+}
+
+void Reader::seek(Offset offset) noexcept {
+  impl_->next_ = offset.value;
+  impl_->error_.reset();
+  impl_->leave_segment();
+}
+
+Offset Reader::next_offset() const noexcept { return {impl_->next_}; }
+
+Result<bool> Reader::wait(std::chrono::milliseconds timeout) {
+  Impl& reader = *impl_;
+  if (reader.options_.until && reader.next_ >= reader.options_.until->value) return false;
+  return wait_visible(*reader.core_, reader.next_, reader.options_.visible, deadline_after(timeout));
+}
+
+}  // namespace varve::inline v0

@@ -1,0 +1,84 @@
+// Reader::Impl: the state of a cursor, and what waiting for a record to become visible takes.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "log_core.hpp"
+#include "varve/detail/segment.hpp"
+#include "varve/detail/store.hpp"
+#include "varve/reader.hpp"
+
+namespace varve::inline v0 {
+
+struct Reader::Impl {
+  Impl(std::shared_ptr<detail::LogCore> core, Offset from, ReadOptions options)
+      : core_(std::move(core)), options_(options), next_(from.value) {}
+
+  Result<bool> step();  // to the next record; false: there is none yet
+  void leave_segment() noexcept;
+
+  std::shared_ptr<detail::LogCore> core_;
+  ReadOptions options_;
+  std::uint64_t next_;          // the offset wanted
+  RecordView record_{};
+  std::optional<Error> error_{};
+
+ private:
+  Result<bool> see();
+  Error out_of_range() const;
+  Result<void> enter_segment();
+  void start_of_segment() noexcept;
+  Result<bool> enter_frame();
+  Result<bool> enter_growing_frame(Bytes bytes);
+  Result<bool> enter_whole_frame(const detail::Frame& frame);
+  void take_header(const detail::FrameHeader& header) noexcept;
+  Result<bool> take_record();
+  Result<bool> pass_damage(const detail::Frame& frame);
+  Error lose(Position begin, Position end, std::uint64_t resume_offset, const char* what);
+  Error damaged_record(Position frame);
+  Bytes source_bytes_from(Position position) const noexcept {
+    return {file_->mapping->data() + position.value,
+            static_cast<std::size_t>(end_position_ - position)};
+  }
+
+  std::uint64_t visible_ = 0;   // offsets below it can be read, by what list_ says
+  std::uint64_t version_ = ~std::uint64_t{0};
+  std::shared_ptr<const detail::SegmentList> list_{};
+
+  bool in_segment_ = false;
+  bool in_active_ = false;
+  std::shared_ptr<const detail::SegmentFile> file_{};  // pins what record_ points into
+  std::uint64_t segment_base_ = 0;
+  std::uint64_t end_offset_ = 0;
+  Position end_position_{};
+  std::optional<detail::MappedSource> source_{};
+  std::optional<detail::FrameReader> frames_{};
+
+  Position position_{};         // of the next frame
+  std::uint64_t expected_ = 0;  // its base offset
+  bool from_index_ = false;     // the index led here
+
+  bool in_frame_ = false;
+  bool growing_ = false;
+  Position frame_position_{};
+  std::uint64_t frame_base_ = 0;
+  std::uint32_t frame_index_ = 0;  // of the next record in the frame
+  std::uint32_t frame_count_ = 0;
+  std::int64_t frame_time_ms_ = 0;
+  Bytes left_{};                // its bytes and those behind it
+};
+
+namespace detail {
+
+inline Deadline deadline_after(std::chrono::milliseconds timeout) {
+  const auto now = std::chrono::steady_clock::now();
+  if (timeout > std::chrono::steady_clock::time_point::max() - now) return std::nullopt;
+  return now + timeout;
+}
+
+}  // namespace detail
+}  // namespace varve::inline v0

@@ -1,0 +1,230 @@
+#include "recovery.hpp"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "chores.hpp"
+#include "clock.hpp"
+#include "survey_text.hpp"
+#include "varve/detail/filename.hpp"
+#include "varve/detail/try.hpp"
+
+namespace varve::inline v0::detail {
+namespace {
+
+constexpr std::string_view kind_name(FileKind kind) {
+  switch (kind) {
+    case FileKind::symlink: return "a symbolic link";
+    case FileKind::directory: return "a directory";
+    default: return "not a regular file";
+  }
+}
+
+Manifest new_manifest(const Options& options) {
+  Manifest manifest;
+  manifest.log = {random_bits(options.environment.get()), random_bits(options.environment.get())};
+  manifest.clean = true;
+  manifest.start_offset = manifest.next_offset = options.first_offset.value;
+  manifest.epochs = {{1, options.first_offset.value}};
+  return manifest;
+}
+
+Error no_log(const StorageBackend& storage, const Inventory& inventory, const char* why) {
+  std::string text = storage.describe() + ": " + why;
+  if (!inventory.unknown.empty()) text += " (it holds '" + inventory.unknown.front() + "')";
+  return {Errc::not_a_log, std::move(text)};
+}
+
+// The manifest, or nullopt for a directory in which a log may be made.
+Result<std::optional<Manifest>> find_manifest(StorageBackend& storage, const Inventory& inventory) {
+  VARVE_TRY_ASSIGN(auto manifest, load_manifest(storage));
+  if (manifest) return manifest;
+  if (!inventory.segments.empty())
+    return damage_error(std::string(manifest_name), "missing, although there are segments");
+  if (!inventory.unknown.empty()) return no_log(storage, inventory, "not a log, and not empty");
+  return manifest;
+}
+
+}  // namespace
+
+const Inventory::File* Inventory::find(std::uint64_t base_offset) const noexcept {
+  const auto found = std::lower_bound(
+      segments.begin(), segments.end(), base_offset,
+      [](const File& file, std::uint64_t wanted) { return file.base_offset < wanted; });
+  return found != segments.end() && found->base_offset == base_offset ? &*found : nullptr;
+}
+
+Result<Inventory> take_inventory(StorageBackend& storage) {
+  VARVE_TRY_ASSIGN(const auto entries, storage.list());
+  Inventory inventory;
+  for (const FileEntry& entry : entries) {
+    if (!is_varve_name(entry.name)) {
+      if (entry.name != "lost+found") inventory.unknown.push_back(entry.name);
+      continue;
+    }
+    if (entry.kind != FileKind::file) {
+      return damage_error(entry.name, std::string(kind_name(entry.kind)) +
+                                          " stands where a file of the log belongs");
+    }
+    if (const auto base = parse_segment_name(entry.name))
+      inventory.segments.push_back({base->value, entry.size});
+  }
+  std::sort(inventory.segments.begin(), inventory.segments.end(),
+            [](const auto& a, const auto& b) { return a.base_offset < b.base_offset; });
+  std::sort(inventory.unknown.begin(), inventory.unknown.end());
+  return inventory;
+}
+
+// ---- for reading -------------------------------------------------------------------------------
+
+Result<Recovered> recover_for_reading(StorageBackend& storage, const Options& options) {
+  VARVE_TRY_ASSIGN(Inventory inventory, take_inventory(storage));
+  VARVE_TRY_ASSIGN(const auto manifest, find_manifest(storage, inventory));
+  if (!manifest) return no_log(storage, inventory, "there is no log here");
+  VARVE_TRY_ASSIGN(Survey found, survey(storage, *manifest, std::move(inventory), options, false));
+
+  Recovered recovered;
+  recovered.report = report_of(found);
+  recovered.manifest = std::move(found.manifest);
+  recovered.end = found.end;
+  recovered.durable_offset = durable_offset_of(found);
+  for (TailSegment& segment : found.tail) {
+    if (!segment.chained && found.lost.empty()) break;  // a torn tail: the log ends before it
+    // What stands behind lost records is readable, too.
+    segment.meta.end_offset = std::max(segment.meta.end_offset, segment.scan.far_end.next_offset);
+    segment.meta.end_sequence = segment.scan.far_end.next_sequence;
+    segment.meta.end_position = static_cast<std::uint32_t>(segment.scan.far_end.position.value);
+    if (recovered.active) recovered.sealed_tail.push_back(*std::move(recovered.active));
+    recovered.active = std::move(segment);
+  }
+  if (recovered.active && !found.lost.empty()) {
+    recovered.end.next_offset = recovered.active->meta.end_offset;
+    recovered.end.next_sequence = recovered.active->meta.end_sequence;
+  }
+  return recovered;
+}
+
+// ---- for writing -------------------------------------------------------------------------------
+
+namespace {
+
+Result<Recovered> create_log(StorageBackend& storage, const Options& options) {
+  Recovered recovered;
+  recovered.manifest = new_manifest(options);
+  VARVE_TRY(store_manifest(storage, recovered.manifest));
+  recovered.end.next_offset = recovered.durable_offset = recovered.manifest.next_offset;
+  return recovered;
+}
+
+// Says what opening for append refuses to go on with, and why.
+Error refusal(const Survey& found) {
+  std::string text = describe(found.lost.front());
+  if (found.lost.size() > 1)
+    text += "; and " + std::to_string(found.lost.size() - 1) + " more damaged places";
+  text += ". Nothing was changed; the log can be read (Access::read_only) or salvaged";
+  return {Errc::corrupt, std::move(text)};
+}
+
+// The manifest that makes the surveyed tail what the log is: every segment of it sealed where its valid frames end.
+// `sealed` gets those that are kept, `manifest.dropped` the others.
+Manifest settle(Survey& found, std::vector<const TailSegment*>& sealed) {
+  Manifest manifest = found.manifest;
+  if (!manifest.segments.empty() && !manifest.segments.back().sealed) manifest.segments.pop_back();
+  for (TailSegment& segment : found.tail) {
+    manifest.next_segment_id = std::max(manifest.next_segment_id, segment.meta.id + 1);
+    if (!segment.chained || segment.meta.end_offset == segment.meta.base_offset) {
+      manifest.dropped.push_back({segment.meta.id, segment.meta.base_offset});
+      continue;
+    }
+    segment.meta.sealed = true;
+    manifest.segments.push_back(segment.meta);
+    sealed.push_back(&segment);
+  }
+  const std::uint32_t epoch = manifest.epoch() + 1;
+  if (!manifest.epochs.empty() && manifest.epochs.back().offset == found.end.next_offset)
+    manifest.epochs.pop_back();
+  manifest.epochs.push_back({epoch, found.end.next_offset});
+  manifest.clean = true;
+  ++manifest.generation;
+  manifest.next_offset = found.end.next_offset;
+  manifest.next_sequence = found.end.next_sequence;
+  manifest.append_time_ms = found.end.append_time_ms;
+  if (manifest.segments.empty()) {
+    manifest.next_position = found.manifest.next_position;
+  } else {
+    const SegmentMeta& last = manifest.segments.back();
+    manifest.next_position = last.base_position + last.end_position;
+  }
+  return manifest;
+}
+
+// Gives back the blank room behind a segment's end, and writes its index: conveniences, so that failing
+// at them does not matter.
+void tidy(StorageBackend& storage, const LogId& log, const TailSegment& segment) {
+  constexpr std::uint64_t page = 4096;
+  if (!segment.scan.torn()) {
+    const std::uint64_t size = (segment.meta.end_position + page - 1) / page * page;
+    if (size < segment.file_size) (void)segment.file->file->resize(size);
+  }
+  const auto bytes =
+      encode_index(*segment.index, {log, segment.meta.id, segment.meta.end_position});
+  const std::string name = offset_name({segment.meta.base_offset}, index_new_suffix);
+  auto file = storage.open(name, OpenMode::create);
+  if (file && (*file)->write_at({0}, bytes))
+    (void)storage.rename(name, index_name({segment.meta.base_offset}));
+}
+
+}  // namespace
+
+Result<Recovered> recover_for_writing(StorageBackend& storage, const Options& options) {
+  VARVE_TRY_ASSIGN(Inventory inventory, take_inventory(storage));
+  VARVE_TRY_ASSIGN(const auto manifest, find_manifest(storage, inventory));
+  if (!manifest) {
+    if (options.create) return create_log(storage, options);
+    return no_log(storage, inventory, "there is no log here, and none is to be made");
+  }
+  VARVE_TRY_ASSIGN(Survey found, survey(storage, *manifest, std::move(inventory), options, true));
+  if (!found.lost.empty()) return refusal(found);
+  if (!found.torn.empty() && options.recovery == Recovery::fail_on_any_damage) {
+    return Error(Errc::corrupt, describe(found.torn.front()) +
+                                    "; refused because of Recovery::fail_on_any_damage");
+  }
+
+  Recovered recovered;
+  recovered.report = report_of(found);
+  recovered.end = found.end;
+  recovered.durable_offset = found.end.next_offset;
+  if (found.manifest.clean) {
+    recovered.manifest = std::move(found.manifest);
+    if (!found.tail.empty()) recovered.active = std::move(found.tail.back());
+  } else {
+    std::vector<const TailSegment*> sealed;
+    recovered.manifest = settle(found, sealed);
+    // Files may have been named, but their names not synced, before the crash.
+    VARVE_TRY(storage.sync_names());
+    VARVE_TRY(store_manifest(storage, recovered.manifest));
+    for (const TailSegment* segment : sealed) tidy(storage, recovered.manifest.log, *segment);
+    if (!recovered.manifest.segments.empty()) {
+      const SegmentMeta& last = recovered.manifest.segments.back();
+      recovered.end.segment_id = last.id;
+      recovered.end.segment_end = last.end_position;
+    } else {
+      recovered.end.segment_id = recovered.end.segment_end = 0;
+    }
+    recovered.end.next_position = recovered.manifest.next_position;
+    recovered.report.segments = recovered.manifest.segments.size();
+  }
+  if (!recovered.manifest.dropped.empty()) {
+    found.tail.clear();  // closes what is about to be removed
+    VARVE_TRY_ASSIGN(const auto gone, remove_dropped(storage, recovered.manifest.log,
+                                                     recovered.manifest.dropped));
+    std::erase_if(recovered.manifest.dropped, [&](const DroppedSegment& one) {
+      return std::any_of(gone.begin(), gone.end(),
+                         [&](const DroppedSegment& other) { return other.id == one.id; });
+    });
+  }
+  return recovered;
+}
+
+}  // namespace varve::inline v0::detail
