@@ -1,0 +1,22 @@
+# varve_set_warnings(<target>): our warnings, for our own sources only. Nothing here is exported, and
+# a project that embeds varve does not see them either.
+function(varve_set_warnings target)
+  if(NOT varve_IS_TOP_LEVEL)
+    return()
+  endif()
+  if(CMAKE_CXX_COMPILER_ID MATCHES "GNU|Clang")
+    target_compile_options(
+      ${target}
+      PRIVATE -Wall
+              -Wextra
+              -Wpedantic
+              -Wconversion
+              -Wsign-conversion
+              -Wshadow
+              -Wnon-virtual-dtor
+              -Wold-style-cast)
+  endif()
+  if(VARVE_WERROR)
+    target_compile_options(${target} PRIVATE -Werror)
+  endif()
+endfunction()
