@@ -10,6 +10,7 @@
 #include "clock.hpp"
 #include "varve/detail/codec.hpp"
 #include "varve/detail/filename.hpp"
+#include "varve/detail/guard.hpp"
 #include "varve/detail/try.hpp"
 
 namespace varve::inline v0::detail {
@@ -53,11 +54,11 @@ Result<OffsetRange> Appender::append(std::span<const Record> records, Ack ack) {
     sizes.push_back(measure(record));
     bytes += sizes.back().total;
     if (bytes > body_bytes_max_ || body_size(bytes, sizes.size()) > body_bytes_max_) {
-      return refuse({Errc::batch_too_large,
-                     "record " + std::to_string(sizes.size()) + " of " +
-                         std::to_string(records.size()) + " takes the append to " +
-                         std::to_string(bytes) + " encoded bytes; the limit is " +
-                         std::to_string(body_bytes_max_)});
+      return refuse({Errc::batch_too_large, "record " + std::to_string(sizes.size()) + " of " +
+                                                std::to_string(records.size()) +
+                                                " takes the append to " + std::to_string(bytes) +
+                                                " encoded bytes; the limit is " +
+                                                std::to_string(body_bytes_max_)});
     }
   }
 
@@ -126,7 +127,8 @@ Result<void> Appender::make_room(std::uint64_t bytes, std::uint64_t count) {
 // The first append since the log was opened: from here on it is not cleanly closed any more.
 Result<void> Appender::begin_writing() {
   if (clean_on_disk_) {
-    if (auto stored = manifest_->update([](Manifest& manifest) { manifest.clean = false; }); !stored) {
+    if (auto stored = manifest_->update([](Manifest& manifest) { manifest.clean = false; });
+        !stored) {
       if (!is_transient(stored.error())) core_->fail(stored.error());
       return stored.error();
     }
@@ -172,6 +174,8 @@ Result<void> Appender::roll() {
   std::string name = segment_name({base});
   if (auto taken = core_->storage->stat(name); taken)
     return damage_error(name, "a file that is not the log's stands where its next segment belongs");
+  else if (taken.error().code() != std::errc::no_such_file_or_directory)
+    return taken.error();
 
   // All memory first: behind the rename nothing may fail.
   rolled_.reserve(rolled_.size() + 1);
@@ -221,7 +225,10 @@ void Appender::install(std::shared_ptr<SegmentWriter> next, SegmentList& list) n
     list.sealed.push_back(sealed);
     unsynced_.push_back(active_->shared_file());
     rolled_.push_back({sealed, std::move(active_)});
+    rolled_count_.store(rolled_.size(), std::memory_order_relaxed);
     core_->counters.rolled.add(1);
+  } else {
+    list_active_ = true;
   }
   next->begin(first, begin, lag_to(begin.base_position + segment_header_bytes));
   active_ = std::move(next);
@@ -239,15 +246,13 @@ Result<bool> Appender::wait_durable(std::uint64_t end, const Deadline& deadline)
     if (marks.durable.load(std::memory_order_acquire) >= end) return true;
     if (core_->failure.happened()) return core_->failure.answer();
     if (marks.end.load(std::memory_order_acquire) < end) {  // not yet appended
-      VARVE_TRY_ASSIGN(const bool there, wait_visible(*core_, end - 1, Visible::committed, deadline));
+      VARVE_TRY_ASSIGN(const bool there,
+                       wait_visible(*core_, end - 1, Visible::committed, deadline));
       if (!there) return false;
       continue;
     }
     if (!flushing_.exchange(true)) {
-      auto flushed = lead_flush();
-      flushing_.store(false);
-      marks.synced.notify_all();
-      if (!flushed) return flushed.error();
+      VARVE_TRY(lead_flush());
       continue;
     }
     const std::uint32_t key = marks.synced.prepare();
@@ -268,38 +273,64 @@ Result<void> Appender::sync() {
     else
       marks.synced.cancel();
   }
-  auto flushed = lead_flush();
-  flushing_.store(false);
-  marks.synced.notify_all();
-  return flushed;
+  return lead_flush();
 }
 
-// Seals what there is and makes it durable. The caller has set flushing_.
+// Flushes, then lets others lead, whatever happened. The caller has set flushing_.
 Result<void> Appender::lead_flush() {
+  struct Lead {
+    Appender& appender;
+    ~Lead() {
+      appender.flushing_.store(false);
+      appender.core_->marks.synced.notify_all();
+    }
+  };
+  std::optional<Synced> synced;
+  {
+    const Lead lead{*this};
+    auto flushed = flush();
+    if (!flushed) return flushed.error();
+    synced = *flushed;
+  }
+  Observer* watching = core_->observer();
+  if (synced && watching != nullptr) watching->on_synced({synced->end_offset}, synced->took);
+  return {};
+}
+
+// Seals what there is and makes it durable. Nullopt if there was nothing to do.
+Result<std::optional<Appender::Synced>> Appender::flush() {
   sched_yield();  // lets those about to append join this flush; a third more at four threads
   std::vector<std::shared_ptr<SegmentFile>> files;
   std::uint64_t end_offset = 0;
   std::uint64_t position = 0;
   bool names = false;
+  bool list_active = false;
   {
     const std::lock_guard lock(mutex_);
     if (core_->failure.happened()) return core_->failure.answer();
-    if (!writing_) return {};
+    if (!writing_) return std::optional<Synced>();
     if (active_) seal_and_open_frame();
     end_offset = active_ ? active_->next_offset() : end_.next_offset;
     position = end_position();
-    if (position == durable_position_ && unsynced_.empty() && !names_unsynced_) return {};
-    files.reserve(unsynced_.size() + 1);
+    if (position == durable_position_ && unsynced_.empty() && !names_unsynced_)
+      return std::optional<Synced>();
+    files.reserve(unsynced_.size() + 1);  // before anything is taken: it may throw
     files = unsynced_;
     if (active_) files.push_back(active_->shared_file());
     unsynced_.clear();
     names = std::exchange(names_unsynced_, false);
+    list_active = std::exchange(list_active_, false);
   }
   const auto begin = std::chrono::steady_clock::now();
-  if (auto synced = sync_files(files, names); !synced) {
+  Result<void> synced;
+  // From here on a failure must not be forgotten, not even for want of memory to tell of it.
+  if (!guarded([&] { synced = sync_files(files, names); }))
+    synced = Error(std::make_error_code(std::errc::not_enough_memory));
+  if (!synced) {
     core_->fail(synced.error());
     return core_->failure.answer();
   }
+  if (list_active) list_first_segment();
   const auto took = std::chrono::steady_clock::now() - begin;
   {
     const std::lock_guard lock(mutex_);
@@ -311,17 +342,36 @@ Result<void> Appender::lead_flush() {
   core_->counters.syncs.add(1);
   core_->counters.sync_nanoseconds.add(static_cast<std::uint64_t>(took.count()));
   core_->marks.durable.store(end_offset, std::memory_order_release);
-  if (Observer* watching = core_->observer()) watching->on_synced({end_offset}, took);
-  return {};
+  return std::optional<Synced>({end_offset, took});
+}
+
+// A roll is recorded by the chores. The first segment since the log was opened has no such roll: it is
+// recorded by the first flush, so that its file cannot go missing unnoticed.
+void Appender::list_first_segment() {
+  const SegmentMeta first = unrecorded_after(0);
+  auto stored = manifest_->update([&](Manifest& manifest) {
+    if (!manifest.segments.empty() && !manifest.segments.back().sealed) return;
+    manifest.segments.push_back(first);
+    manifest.next_segment_id = std::max(manifest.next_segment_id, first.id + 1);
+  });
+  if (stored) return;
+  if (!is_transient(stored.error())) return core_->fail(stored.error());
+  const std::lock_guard lock(mutex_);  // again with the next flush
+  list_active_ = true;
 }
 
 // Older files first: what is durable is then always a prefix of the log.
-Result<void> Appender::sync_files(const std::vector<std::shared_ptr<SegmentFile>>& files, bool names) {
-  for (const auto& file : files) VARVE_TRY(file->file->sync());
+Result<void> Appender::sync_files(const std::vector<std::shared_ptr<SegmentFile>>& files,
+                                  bool names) {
+  for (const auto& file : files) {
+    if (auto synced = file->file->sync(); !synced)  // it may have been opened under another name
+      return Error(synced.error().code(), file->name + " (" + synced.error().context() + ")");
+  }
   for (const auto& file : files) {
     if (file->mapping->faulted())
-      return Error(std::make_error_code(std::errc::io_error),
-                   file->name + ": its bytes could not be written (cut short, or a failing medium)");
+      return Error(
+          std::make_error_code(std::errc::io_error),
+          file->name + ": its bytes could not be written (cut short, or a failing medium)");
   }
   if (names) VARVE_TRY(core_->storage->sync_names());
   return {};
@@ -359,7 +409,7 @@ void Appender::notice_chores() noexcept {
   }
   if (!spare_noticed_ && position > active_->capacity() / 2) spare_noticed_ = tell = true;
   const std::uint64_t every = core_->options.sync.every_bytes;
-  if (every != 0 && end_position() - durable_position_ >= every) tell = true;
+  if (every != 0 && unsynced_bytes() >= every) tell = true;
   if (tell) notify_();
 }
 
@@ -394,21 +444,27 @@ void Appender::discard_spare() {
   (void)core_->storage->remove(spare_name);  // scratch: the next open would overwrite it
 }
 
-std::vector<RolledSegment> Appender::take_rolled() {
+std::vector<RolledSegment> Appender::rolled() const {
   const std::lock_guard lock(mutex_);
-  return std::exchange(rolled_, {});
+  return rolled_;
 }
 
-void Appender::put_back_rolled(std::vector<RolledSegment> rolled) {
+void Appender::forget_rolled(std::size_t count) noexcept {
   const std::lock_guard lock(mutex_);
-  rolled_.insert(rolled_.begin(), std::make_move_iterator(rolled.begin()),
-                 std::make_move_iterator(rolled.end()));
+  rolled_.erase(rolled_.begin(), rolled_.begin() + static_cast<std::ptrdiff_t>(count));
+  rolled_count_.store(rolled_.size(), std::memory_order_relaxed);
 }
 
 bool Appender::wants_sync() const {
   const std::uint64_t every = core_->options.sync.every_bytes;
   const std::lock_guard lock(mutex_);
-  return every != 0 && end_position() - durable_position_ >= every;
+  return every != 0 && unsynced_bytes() >= every;
+}
+
+std::uint64_t Appender::unsynced_bytes() const noexcept {
+  const std::uint64_t end =
+      active_ ? active_->base_position() + active_->end_if_sealed().value : end_.next_position;
+  return end - durable_position_;
 }
 
 bool Appender::has_unsynced() const {
@@ -426,9 +482,9 @@ SegmentMeta Appender::active_meta() const {
   return active_ ? active_->meta(false) : SegmentMeta{};
 }
 
-SegmentMeta Appender::next_unrecorded() const {
+SegmentMeta Appender::unrecorded_after(std::size_t rolled) const {
   const std::lock_guard lock(mutex_);
-  SegmentMeta meta = rolled_.empty() ? active_->meta(false) : rolled_.front().meta;
+  SegmentMeta meta = rolled_.size() > rolled ? rolled_[rolled].meta : active_->meta(false);
   meta.sealed = false;
   meta.end_offset = meta.base_offset;
   meta.end_sequence = meta.base_sequence;
@@ -445,8 +501,8 @@ bool Appender::wrote() const {
 LogEnd Appender::end() const {
   const std::lock_guard lock(mutex_);
   if (!active_) return end_;
-  return {active_->next_offset(), active_->next_sequence(), end_position(),
-          now_ms_,                active_->id(),            active_->position().value};
+  return {active_->next_offset(), active_->next_sequence(), end_position(), now_ms_,
+          active_->id(),          active_->position().value};
 }
 
 }  // namespace varve::inline v0::detail

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -26,8 +28,8 @@ struct LogEnd {
   std::uint64_t next_sequence = 0;
   std::uint64_t next_position = 0;  // counted through all segments
   std::int64_t append_time_ms = no_time;
-  std::uint64_t segment_id = 0;     // of the last segment; 0: none
-  std::uint64_t segment_end = 0;    // its end position
+  std::uint64_t segment_id = 0;   // of the last segment; 0: none
+  std::uint64_t segment_end = 0;  // its end position
 };
 
 // A segment that was succeeded by another and is to be recorded as sealed.
@@ -63,14 +65,17 @@ class Appender {
   Result<void> make_ready();     // pages ahead of the active segment's end
   Result<void> prepare_spare();  // the next segment's file, if the active one is half full
   void discard_spare();
-  std::vector<RolledSegment> take_rolled();
-  void put_back_rolled(std::vector<RolledSegment> rolled);
-  bool wants_sync() const;       // SyncPolicy::every_bytes is reached
+  std::vector<RolledSegment> rolled() const;       // those not yet recorded, oldest first
+  void forget_rolled(std::size_t count) noexcept;  // the first ones are
+  std::size_t rolled_count() const noexcept {
+    return rolled_count_.load(std::memory_order_relaxed);
+  }
+  bool wants_sync() const;  // SyncPolicy::every_bytes is reached
   bool has_unsynced() const;
   std::shared_ptr<SegmentWriter> active() const;
-  SegmentMeta active_meta() const;      // id 0: there is none
-  SegmentMeta next_unrecorded() const;  // the segment behind those taken by take_rolled(), as begun
-  bool wrote() const;            // anything, since the log was opened
+  SegmentMeta active_meta() const;                         // id 0: there is none
+  SegmentMeta unrecorded_after(std::size_t rolled) const;  // the segment behind that many, as begun
+  bool wrote() const;                                      // anything, since the log was opened
   LogEnd end() const;
 
  private:
@@ -82,12 +87,19 @@ class Appender {
   void install(std::shared_ptr<SegmentWriter> next, SegmentList& list) noexcept;
   void seal_and_open_frame() noexcept;
   FrameFields fields() const noexcept;
-  std::uint64_t end_position() const noexcept;
+  std::uint64_t end_position() const noexcept;  // where the open frame starts
+  std::uint64_t unsynced_bytes() const noexcept;
   std::uint32_t sync_lag() const noexcept;
   std::uint32_t lag_to(std::uint64_t position) const noexcept;
   void tick_clock(Ack ack) noexcept;
   void notice_chores() noexcept;
+  struct Synced {
+    std::uint64_t end_offset = 0;
+    std::chrono::nanoseconds took{};
+  };
   Result<void> lead_flush();
+  Result<std::optional<Synced>> flush();
+  void list_first_segment();
   Result<void> sync_files(const std::vector<std::shared_ptr<SegmentFile>>& files, bool names);
   Error refuse(Error error) noexcept;
 
@@ -106,16 +118,18 @@ class Appender {
   std::uint64_t durable_position_;         // of the durable end, counted through all segments
   std::vector<std::shared_ptr<SegmentFile>> unsynced_;  // rolled since the last flush
   bool names_unsynced_ = false;
+  bool list_active_ = false;  // the manifest does not list the active segment yet
   std::vector<RolledSegment> rolled_;
-  std::uint64_t noticed_at_ = 0;           // ready() of the active segment when the chores were last told
+  std::atomic<std::size_t> rolled_count_{0};
+  std::uint64_t noticed_at_ = 0;  // ready() of the active segment when the chores were last told
   bool spare_noticed_ = false;
   std::function<void()> notify_;
 
-  std::mutex spare_mutex_;                 // after mutex_, if both
+  std::mutex spare_mutex_;  // after mutex_, if both
   std::shared_ptr<SegmentWriter> spare_;
   std::uint64_t next_segment_id_;
 
-  std::atomic<bool> flushing_{false};      // whoever sets it leads the flush
+  std::atomic<bool> flushing_{false};  // whoever sets it leads the flush
 };
 
 }  // namespace varve::inline v0::detail

@@ -30,7 +30,8 @@ class BackgroundThread {
 class BackgroundThread::Registration {
  public:
   virtual ~Registration() = default;
-  virtual void notify() noexcept = 0;  // runs the task soon; any thread, cheap, may be called under locks
+  virtual void
+  notify() noexcept = 0;  // runs the task soon; any thread, cheap, may be called under locks
 };
 
 }  // namespace varve::inline v0::detail

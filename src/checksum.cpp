@@ -1,7 +1,7 @@
 #define XXH_INLINE_ALL  // no link dependency, and the compiler sees the sizes
-#include <xxhash.h>
-
 #include "varve/detail/checksum.hpp"
+
+#include <xxhash.h>
 
 namespace varve::inline v0::detail {
 

@@ -30,16 +30,24 @@ Result<void> Chores::run(Deadline& next) {
 }
 
 Result<void> Chores::sync_when_due(Deadline& next) {
-  const auto every = core_->options.sync.every;
+  // No clock is made to count further than that.
+  const auto every =
+      std::min<std::chrono::milliseconds>(core_->options.sync.every, std::chrono::hours(24));
   const bool timed = every > every.zero();
   const auto now = std::chrono::steady_clock::now();
-  const bool due = timed && now - last_sync_ >= every && appender_.has_unsynced();
-  Result<void> synced;
-  if (due || appender_.wants_sync()) {
-    synced = appender_.sync();
-    last_sync_ = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point due;
+  {
+    const std::lock_guard lock(last_sync_mutex_);
+    due = last_sync_ + every;
   }
-  if (timed) next = std::max(last_sync_, now - every) + every + std::chrono::milliseconds(1);
+  // What was appended at any time since the last look waits for at most as long as it should.
+  if (timed) next = now + every;
+  const bool unsynced = appender_.has_unsynced();
+  if (timed && unsynced && now < due) next = due;
+  if (!appender_.wants_sync() && !(timed && unsynced && now >= due)) return {};
+  auto synced = appender_.sync();
+  const std::lock_guard lock(last_sync_mutex_);
+  last_sync_ = std::chrono::steady_clock::now();
   return synced;
 }
 
@@ -47,20 +55,25 @@ Result<void> Chores::sync_when_due(Deadline& next) {
 // success would prove nothing.
 Result<void> Chores::change_manifest(const std::function<void(Manifest&)>& change) {
   auto stored = manifest_->update(change);
+  if (!stored &&
+      stored.error() == Errc::no_space) {  // what frees space must not fail for want of it
+    appender_.discard_spare();
+    stored = manifest_->update(change);
+  }
   if (!stored && !is_transient(stored.error())) core_->fail(stored.error());
   return stored;
 }
 
 Result<void> Chores::record_rolled() {
-  const std::lock_guard lock(mutex_);
-  std::vector<RolledSegment> rolled = appender_.take_rolled();
+  std::unique_lock lock(mutex_);
+  const std::vector<RolledSegment> rolled = appender_.rolled();
   if (rolled.empty()) return {};
   // Nothing may be called sealed that is not durable, the name of its successor included.
   auto recorded = appender_.sync();
   if (recorded) {
     for (const RolledSegment& one : rolled)
       if (auto written = write_index(*one.writer, one.meta); !written) break;  // only a convenience
-    const SegmentMeta next = appender_.next_unrecorded();
+    const SegmentMeta next = appender_.unrecorded_after(rolled.size());
     recorded = change_manifest([&](Manifest& manifest) {
       for (const RolledSegment& one : rolled) {
         if (!manifest.segments.empty() && manifest.segments.back().id == one.meta.id)
@@ -75,10 +88,9 @@ Result<void> Chores::record_rolled() {
       manifest.next_segment_id = next.id + 1;
     });
   }
-  if (!recorded) {
-    appender_.put_back_rolled(std::move(rolled));
-    return recorded;
-  }
+  if (!recorded) return recorded;
+  appender_.forget_rolled(rolled.size());
+  lock.unlock();
   if (Observer* watching = core_->observer())
     for (const RolledSegment& one : rolled) watching->on_rolled(one.meta.info());
   return {};
@@ -124,7 +136,8 @@ Result<void> Chores::record_clean() {
     manifest.next_position = empty ? active->base_position() : end.next_position;
     manifest.append_time_ms = end.append_time_ms;
     if (!active) return;
-    if (!manifest.segments.empty() && !manifest.segments.back().sealed) manifest.segments.pop_back();
+    if (!manifest.segments.empty() && !manifest.segments.back().sealed)
+      manifest.segments.pop_back();
     manifest.next_segment_id = std::max(manifest.next_segment_id, active->id() + 1);
     if (empty)
       manifest.dropped.push_back({active->id(), active->base_offset()});
@@ -142,9 +155,9 @@ Result<void> Chores::truncate_prefix(Offset new_start) {
   Watermarks& marks = core_->marks;
   const std::uint64_t end = marks.end.load(std::memory_order_acquire);
   if (new_start.value > end) {
-    return Error(Errc::offset_out_of_range,
-                 "cannot start at offset " + std::to_string(new_start.value) + ", the log ends at " +
-                     std::to_string(end));
+    return Error(Errc::offset_out_of_range, "cannot start at offset " +
+                                                std::to_string(new_start.value) +
+                                                ", the log ends at " + std::to_string(end));
   }
   if (new_start.value <= marks.start.load(std::memory_order_acquire)) return {};
   // A start above a torn-off end would make no sense after a crash.
@@ -152,10 +165,12 @@ Result<void> Chores::truncate_prefix(Offset new_start) {
                    appender_.wait_durable(new_start.value, std::nullopt));
   VARVE_TRY(record_rolled());
 
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  if (core_->failure.happened()) return core_->failure.answer();
   if (new_start.value <= marks.start.load(std::memory_order_acquire)) return {};
   std::vector<SegmentMeta> gone;
   VARVE_TRY(change_manifest([&](Manifest& manifest) {
+    gone.clear();
     manifest.start_offset = new_start.value;
     std::erase_if(manifest.segments, [&](const SegmentMeta& meta) {
       if (!meta.sealed || meta.end_offset > new_start.value) return false;
@@ -167,7 +182,8 @@ Result<void> Chores::truncate_prefix(Offset new_start) {
   marks.start.store(new_start.value, std::memory_order_release);
   auto draft = core_->segments.draft();
   std::erase_if(draft.list->sealed, [&](const SegmentMeta& meta) {
-    return std::any_of(gone.begin(), gone.end(), [&](const SegmentMeta& g) { return g.id == meta.id; });
+    return std::any_of(gone.begin(), gone.end(),
+                       [&](const SegmentMeta& g) { return g.id == meta.id; });
   });
   core_->segments.publish(std::move(draft));
   core_->segments.forget_below(new_start.value);
@@ -176,6 +192,7 @@ Result<void> Chores::truncate_prefix(Offset new_start) {
   // What cannot be removed now is tried again when the log is opened: the manifest remembers it.
   if (auto removed = remove_dropped(*core_->storage, core_->log, manifest_->snapshot().dropped))
     manifest_->forget_dropped(*removed);
+  lock.unlock();
   if (Observer* watching = core_->observer())
     for (const SegmentMeta& meta : gone) watching->on_removed(meta.info());
   return {};

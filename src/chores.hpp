@@ -2,7 +2,9 @@
 // or by the host through Log::tick().
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 
@@ -15,7 +17,8 @@ namespace varve::inline v0::detail {
 
 class Chores {
  public:
-  Chores(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper> manifest, Appender& appender);
+  Chores(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper> manifest,
+         Appender& appender);
 
   // Does what is due; `next` is set to when it should be called again even if nobody asks.
   Result<void> run(Deadline& next);
@@ -39,6 +42,7 @@ class Chores {
   const std::shared_ptr<ManifestKeeper> manifest_;
   Appender& appender_;
   std::mutex mutex_;  // one change of structure at a time
+  std::mutex last_sync_mutex_;
   std::chrono::steady_clock::time_point last_sync_ = std::chrono::steady_clock::now();
 };
 

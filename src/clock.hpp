@@ -8,7 +8,7 @@
 namespace varve::inline v0::detail {
 
 enum class Precision : std::uint8_t {
-  tick,   // of the kernel's timer, 1 to 4 ms: costs a few nanoseconds
+  tick,  // of the kernel's timer, 1 to 4 ms: costs a few nanoseconds
   exact,
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <span>
 #include <string_view>
 
 namespace varve::inline v0::detail {
@@ -146,6 +147,21 @@ Result<void> DurableImage::sync_failed(const Seen& seen) {
   return visit_changes(seen, [this](std::uint64_t sector, Bytes bytes) {
     std::copy(bytes.begin(), bytes.end(), lost_[sector].begin());
   });
+}
+
+void DurableImage::show_medium(std::uint64_t position, std::span<std::byte> bytes) const {
+  const std::uint64_t end = position + bytes.size();
+  for (auto lost = lost_.lower_bound((position + sector_bytes - 1) / sector_bytes);
+       lost != lost_.end() && (lost->first + 1) * sector_bytes <= end; ++lost) {
+    const std::uint64_t begin = lost->first * sector_bytes;
+    const auto sector = bytes.subspan(static_cast<std::size_t>(begin - position), sector_bytes);
+    if (!same(sector, lost->second)) continue;  // changed since
+    const auto found = pages_.find(begin / page_bytes);
+    Page durable = found == pages_.end() ? blank_page : found->second;
+    if (truncated_) blank_from(durable, begin / page_bytes * page_bytes, *truncated_);
+    std::copy_n(durable.begin() + static_cast<std::ptrdiff_t>(begin % page_bytes), sector_bytes,
+                sector.begin());
+  }
 }
 
 Result<void> DurableImage::cut(const Seen& seen, const Dice& dice) {

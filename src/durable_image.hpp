@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "varve/result.hpp"
@@ -59,6 +60,10 @@ class DurableImage {
   // write, so those sectors never become durable unless they are changed again.
   Result<void> synced(const Seen& seen);
   Result<void> sync_failed(const Seen& seen);
+
+  // Puts what the medium holds in place of what programs see in `bytes`, which stand at `position`: the
+  // old bytes of sectors whose sync failed.
+  void show_medium(std::uint64_t position, std::span<std::byte> bytes) const;
 
   // Becomes what a loss of power leaves.
   Result<void> cut(const Seen& seen, const Dice& dice);

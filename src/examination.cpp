@@ -12,46 +12,26 @@
 namespace varve::inline v0::detail {
 namespace {
 
-using Visit = std::function<bool(const ExaminedSegment&, const Frame&)>;
-
-// Reads through another source and reports how far it has come.
-class ReportingSource final : public ByteSource {
- public:
-  ReportingSource(ByteSource& source, const Progress& progress, std::uint64_t done, std::uint64_t total)
-      : source_(source), progress_(progress), done_(done), total_(total) {}
-
-  Result<Bytes> at(Position position, std::uint64_t size) override {
-    constexpr std::uint64_t step = 8u << 20;
-    if (progress_ && position.value >= reported_ + step) {
-      reported_ = position.value;
-      progress_(std::min(done_ + reported_, total_), total_);
-    }
-    return source_.at(position, size);
-  }
-
- private:
-  ByteSource& source_;
-  const Progress& progress_;
-  std::uint64_t done_;
-  std::uint64_t total_;
-  std::uint64_t reported_ = 0;
-};
-
 class Examiner {
  public:
-  Examiner(StorageBackend& storage, const Progress& progress, const Visit& visit)
-      : storage_(storage), progress_(progress), visit_(visit) {}
+  Examiner(StorageBackend& storage, const ExamineOptions& options)
+      : storage_(storage), options_(options) {}
 
   Result<Examination> run() {
     VARVE_TRY_ASSIGN(found_.inventory, take_inventory(storage_));
+    found_.damage = found_.inventory.misplaced;
     VARVE_TRY(read_manifest());
     VARVE_TRY(collect());
     for (const ExaminedSegment& segment : found_.segments) total_ += extent(segment);
     for (ExaminedSegment& segment : found_.segments) {
       if (stopped_) break;
-      if (segment.file) VARVE_TRY(scan(segment));
+      if (segment.header) {
+        VARVE_TRY(scan(segment));
+      } else if (options_.visit && !options_.visit(segment, nullptr)) {
+        stopped_ = true;
+      }
       done_ += extent(segment);
-      if (progress_) progress_(done_, total_);
+      if (options_.progress) options_.progress(done_, total_);
     }
     if (!stopped_) judge();
     return std::move(found_);
@@ -66,13 +46,19 @@ class Examiner {
     auto manifest = load_manifest(storage_);
     if (manifest && *manifest) {
       found_.manifest = **std::move(manifest);
+      if (found_.manifest.salvaging)
+        found_.damage.push_back(
+            {std::string(manifest_name), {}, {}, {}, "a salvage was interrupted"});
       return {};
     }
     if (!manifest && manifest.error() != Errc::corrupt) return manifest.error();
     if (found_.inventory.segments.empty() && manifest)
       return Error(Errc::not_a_log, storage_.describe() + ": there is no log here");
     found_.manifest_rebuilt = true;
-    found_.damage.push_back({std::string(manifest_name), {}, {}, {},
+    found_.damage.push_back({std::string(manifest_name),
+                             {},
+                             {},
+                             {},
                              manifest ? "missing" : manifest.error().context()});
     return {};
   }
@@ -84,15 +70,15 @@ class Examiner {
       ExaminedSegment segment;
       segment.meta = meta;
       segment.extent_known = meta.sealed || found_.manifest.clean;
-      VARVE_TRY(open(segment, meta.id));
+      VARVE_TRY(identify(segment, meta.id));
       found_.segments.push_back(std::move(segment));
     }
     for (const Inventory::File& file : found_.inventory.segments) {
       if (!is_tail(file.base_offset)) continue;
       ExaminedSegment segment;
       segment.meta.base_offset = file.base_offset;
-      VARVE_TRY(open(segment, std::nullopt));
-      if (segment.file) segment.meta.id = segment.file->header.id;
+      VARVE_TRY(identify(segment, std::nullopt));
+      if (segment.header) segment.meta.id = segment.header->id;
       found_.segments.push_back(std::move(segment));
     }
     return {};
@@ -122,60 +108,54 @@ class Examiner {
       const auto header = parse_segment_header(Bytes{block}.first(size), "");
       if (header) ++votes[{header->log.low, header->log.high}];
     }
-    const auto most = std::max_element(votes.begin(), votes.end(), [](const auto& a, const auto& b) {
-      return a.second < b.second;
-    });
+    const auto most =
+        std::max_element(votes.begin(), votes.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; });
     if (most != votes.end()) found_.manifest.log = {most->first.first, most->first.second};
     return {};
   }
 
-  Result<void> open(ExaminedSegment& segment, std::optional<std::uint64_t> id) {
-    const std::string name = segment_name({segment.meta.base_offset});
+  // Looks whether the file is the segment that it should be.
+  Result<void> identify(ExaminedSegment& segment, std::optional<std::uint64_t> id) {
+    const std::string name = segment.name();
     auto file = SegmentFile::open(storage_, name, OpenMode::read, found_.manifest.log, id);
-    if (!file) {
-      const bool missing = file.error().code() == std::errc::no_such_file_or_directory;
-      if (!missing && file.error() != Errc::corrupt) return file.error();
-      const OffsetRange offsets{{segment.meta.base_offset}, {segment.meta.end_offset}};
-      std::string what = "the segment is missing";
-      if (!missing) what = file.error().context().substr(name.size() + 2);
-      segment.damage.push_back(
-          {name, {}, {}, offsets.begin < offsets.end ? offsets : OffsetRange{}, std::move(what)});
+    if (file) {
+      segment.exists = true;
+      segment.header = (*file)->header;
+      VARVE_TRY_ASSIGN(segment.file_size, (*file)->file->size());
       return {};
     }
-    segment.file = *std::move(file);
-    VARVE_TRY_ASSIGN(segment.file_size, segment.file->file->size());
-    return segment.file->map(segment.file_size, MapMode::read);
-  }
-
-  // The sequence number that the first frame claims, where the manifest does not know it.
-  static Result<std::uint64_t> first_sequence(ByteSource& source, const SegmentFile& file) {
-    VARVE_TRY_ASSIGN(const Frame frame,
-                     FrameReader(source, file.header.salt).read({segment_header_bytes}));
-    return frame.state == FrameState::sealed ? frame.header.sequence : 0;
+    const bool missing = found_.inventory.find(segment.meta.base_offset) == nullptr;
+    if (!missing && file.error() != Errc::corrupt) return file.error();
+    segment.exists = !missing;
+    const OffsetRange offsets{{segment.meta.base_offset}, {segment.meta.end_offset}};
+    std::string what = "the segment is missing";
+    if (!missing) what = file.error().context().substr(name.size() + 2);
+    segment.damage.push_back(
+        {name, {}, {}, offsets.begin < offsets.end ? offsets : OffsetRange{}, std::move(what)});
+    return {};
   }
 
   Result<void> scan(ExaminedSegment& segment) {
-    MappedSource mapped(*segment.file->mapping, {segment.file_size}, true, segment.file->name);
-    ReportingSource source(mapped, progress_, done_, total_);
-    SegmentState start;
-    start.next_offset = segment.meta.base_offset;
-    start.next_sequence = segment.meta.base_sequence;
-    const bool listed = &segment - found_.segments.data() <
-                        static_cast<std::ptrdiff_t>(found_.manifest.segments.size());
-    if (!listed) {
-      VARVE_TRY_ASSIGN(start.next_sequence, first_sequence(source, *segment.file));
-      segment.meta.base_sequence = start.next_sequence;
-    }
     ScanOptions options;
-    if (segment.extent_known) options.stop = segment.meta.end_position;
-    if (visit_) {
+    options.done = [&](std::uint64_t position) {
+      if (options_.progress) options_.progress(std::min(done_ + position, total_), total_);
+    };
+    if (options_.visit) {
       options.visit = [&](const Frame& frame) {
-        if (!visit_(segment, frame)) stopped_ = true;
+        if (!options_.visit(segment, &frame)) stopped_ = true;
         return !stopped_;
       };
     }
-    VARVE_TRY_ASSIGN(segment.scan, scan_segment(source, *segment.file, segment.file_size, start, options));
-    if (!listed && segment.scan.begin) segment.meta.base_position = segment.scan.begin->base_position;
+    const bool listed = &segment - found_.segments.data() <
+                        static_cast<std::ptrdiff_t>(found_.manifest.segments.size());
+    options.adopt_sequence = !listed;
+    options.live = !options_.settle;
+    VARVE_TRY_ASSIGN(segment.scan, scan_again(storage_, found_.manifest.log, segment,
+                                              std::move(options), options_.settle));
+    if (!listed) segment.meta.base_sequence = segment.scan.first_sequence;
+    if (!listed && segment.scan.begin)
+      segment.meta.base_position = segment.scan.begin->base_position;
     return {};
   }
 
@@ -185,52 +165,93 @@ class Examiner {
     for (std::size_t i = 0; i < found_.segments.size(); ++i) {
       ExaminedSegment& segment = found_.segments[i];
       if (segment.meta.base_offset > expected) {
-        found_.damage.push_back({segment_name({expected}), {}, {},
-                                 {{expected}, {segment.meta.base_offset}},
-                                 "the segment is missing"});
+        const bool durable = durable_from(i) || (i > 0 && proven(i - 1));
+        std::vector<Damage>& to = durable ? found_.damage : found_.torn;
+        to.push_back({segment_name({expected}),
+                      {},
+                      {},
+                      {{expected}, {segment.meta.base_offset}},
+                      "the segment is missing"});
       }
-      const bool lost = segment.extent_known || proven_behind(i);
-      if (segment.file) judge_scan(segment, lost);
-      expected = segment.extent_known ? segment.meta.end_offset
-                                      : std::max(segment.meta.base_offset, segment.scan.far_end.next_offset);
+      const bool lost = segment.extent_known || proven(i);
+      if (segment.header) judge_scan(segment, lost);
+      if (segment.header && !segment.extent_known && i + 1 < found_.segments.size())
+        judge_end(segment, found_.segments[i + 1], lost);
+      expected = segment.extent_known
+                     ? segment.meta.end_offset
+                     : std::max(segment.meta.base_offset, segment.scan.far_end.next_offset);
     }
   }
 
   void judge_scan(ExaminedSegment& segment, bool lost) {
     const SegmentScan& scan = segment.scan;
+    const SegmentMeta& meta = segment.meta;
     std::vector<Damage>& to = lost ? segment.damage : segment.torn;
     to.insert(to.end(), scan.broken.begin(), scan.broken.end());
+    const std::string what = scan.what.empty() ? "zeros where a frame should be" : scan.what;
     if (segment.extent_known) {
-      if (scan.far_end.next_offset != segment.meta.end_offset) {
-        to.push_back({segment.file->name,
-                      scan.far_end.position,
-                      {segment.meta.end_position},
-                      {{scan.far_end.next_offset}, {segment.meta.end_offset}},
-                      scan.what.empty() ? "records are missing at its end" : scan.what});
+      const bool short_file = segment.file_size < meta.end_position;
+      if (scan.far_end.next_offset != meta.end_offset || short_file ||
+          (scan.broken.empty() && scan.far_end.position.value != meta.end_position)) {
+        to.push_back(
+            {segment.name(),
+             scan.far_end.position,
+             {meta.end_position},
+             {{scan.far_end.next_offset}, {std::max(meta.end_offset, scan.far_end.next_offset)}},
+             short_file ? "the file is too short" : what});
       }
     } else if (scan.torn() && scan.broken.empty()) {
-      segment.torn.push_back({segment.file->name, scan.end.position,
-                              scan.end.position + scan.bytes_behind,
-                              {{scan.end.next_offset}, {scan.end.next_offset}},
-                              scan.what.empty() ? "unfinished bytes" : scan.what});
+      to.push_back({segment.name(),
+                    scan.end.position,
+                    scan.end.position + scan.bytes_behind,
+                    {{scan.end.next_offset}, {scan.end.next_offset}},
+                    what});
     }
   }
 
+  // Whether a segment ends where the one behind it says that it does.
+  static void judge_end(ExaminedSegment& segment, const ExaminedSegment& next, bool lost) {
+    const SegmentState& end = segment.scan.far_end;
+    const auto& begin = next.scan.begin;
+    if (!begin || begin->predecessor_id != segment.meta.id || segment.scan.torn() ||
+        begin->predecessor_end <= end.position.value || next.meta.base_offset > end.next_offset)
+      return;
+    (lost ? segment.damage : segment.torn)
+        .push_back({segment.name(),
+                    end.position,
+                    {begin->predecessor_end},
+                    {{end.next_offset}, {end.next_offset}},
+                    "its last bytes are missing"});
+  }
+
+  // Whether something from segment `i` on was durable, and so all before it.
+  bool durable_from(std::size_t i) const {
+    return std::any_of(found_.segments.begin() + static_cast<std::ptrdiff_t>(i),
+                       found_.segments.end(), [](const ExaminedSegment& segment) {
+                         return segment.extent_known ||
+                                (segment.scan.proof && *segment.scan.proof >= segment_header_bytes);
+                       });
+  }
+
   // Whether a segment without a known extent is damaged below what it, or one behind it, proves durable.
-  bool proven_behind(std::size_t i) const {
-    const SegmentScan& scan = found_.segments[i].scan;
-    const auto end = static_cast<std::int64_t>(scan.end.position.value);
-    if (scan.proof && *scan.proof > end) return true;
-    return std::any_of(found_.segments.begin() + static_cast<std::ptrdiff_t>(i) + 1,
-                       found_.segments.end(), [](const ExaminedSegment& later) {
-                         return later.extent_known ||
-                                (later.scan.proof && *later.scan.proof >= segment_header_bytes);
+  bool proven(std::size_t i) const {
+    const ExaminedSegment& segment = found_.segments[i];
+    const auto end = static_cast<std::int64_t>(segment.scan.end.position.value);
+    if (segment.scan.proof && *segment.scan.proof > end) return true;
+    if (!found_.manifest_rebuilt && segment.meta.end_position > segment.scan.end.position.value)
+      return true;  // listed, and that far it was durable
+    return durable_from(i + 1) ||
+           std::any_of(found_.segments.begin() + static_cast<std::ptrdiff_t>(i) + 1,
+                       found_.segments.end(), [&](const ExaminedSegment& later) {
+                         const SegmentScan& scan = later.scan;
+                         return scan.proof && scan.begin &&
+                                static_cast<std::int64_t>(scan.begin->base_position) + *scan.proof >
+                                    static_cast<std::int64_t>(segment.meta.base_position) + end;
                        });
   }
 
   StorageBackend& storage_;
-  const Progress& progress_;
-  const Visit& visit_;
+  const ExamineOptions& options_;
   Examination found_{};
   std::uint64_t total_ = 0;
   std::uint64_t done_ = 0;
@@ -245,8 +266,28 @@ bool Examination::intact() const noexcept {
                      [](const ExaminedSegment& segment) { return segment.damage.empty(); });
 }
 
-Result<Examination> examine(StorageBackend& storage, const Progress& progress, const Visit& visit) {
-  return Examiner(storage, progress, visit).run();
+Result<Examination> examine(StorageBackend& storage, const ExamineOptions& options) {
+  return Examiner(storage, options).run();
+}
+
+Result<SegmentScan> scan_again(StorageBackend& storage, LogId log, const ExaminedSegment& segment,
+                               ScanOptions options, bool medium) {
+  const bool flush = medium && !segment.extent_known;
+  VARVE_TRY_ASSIGN(const auto file, SegmentFile::open(storage, segment.name(),
+                                                      flush ? OpenMode::write : OpenMode::read, log,
+                                                      segment.header->id));
+  if (flush) VARVE_TRY(file->file->sync());
+  if (segment.extent_known) options.stop = segment.meta.end_position;
+  SegmentState start;
+  start.next_offset = segment.meta.base_offset;
+  start.next_sequence = segment.meta.base_sequence;
+  if (medium) {
+    MediumSource source(*file->file, segment.file_size);
+    return scan_segment(source, *file, segment.file_size, start, options);
+  }
+  VARVE_TRY(file->map(segment.file_size, MapMode::read));
+  MappedSource source(*file->mapping, {segment.file_size}, true, file->name);
+  return scan_segment(source, *file, segment.file_size, start, options);
 }
 
 }  // namespace varve::inline v0::detail

@@ -100,6 +100,11 @@ struct Inode {
     const std::lock_guard lock(mutex);
     image.truncated(size);
   }
+
+  void show_medium(std::uint64_t position, std::span<std::byte> bytes) {
+    const std::lock_guard lock(mutex);
+    image.show_medium(position, bytes);
+  }
 };
 
 using Names = std::map<std::string, std::shared_ptr<Inode>, std::less<>>;
@@ -251,7 +256,9 @@ class FaultyFile final : public StorageFile {
   Result<std::size_t> read_medium(Position position, std::span<std::byte> out) const override {
     const Call call = begin(StorageOp::read);
     if (!call) return *call.error;
-    return inner_->read_medium(position, out);
+    auto got = inner_->read_medium(position, out);
+    if (got) inode_->show_medium(position.value, out.first(*got));
+    return got;
   }
 
   Result<void> write_at(Position position, Bytes data) override {

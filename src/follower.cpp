@@ -14,22 +14,23 @@ namespace {
 constexpr std::chrono::milliseconds reload_interval{20};
 }  // namespace
 
-Follower::Follower(LogCore& core, Recovered recovered) : core_(core) {
-  (void)adopt(std::move(recovered));  // a segment that cannot be mapped now is tried again by refresh()
-}
-
 Epoch Follower::epoch() const {
   const std::lock_guard lock(mutex_);
   return {epoch_};
 }
 
-Position Follower::active_end() const {
+SegmentMeta Follower::active_meta() const {
   const std::lock_guard lock(mutex_);
-  return walk_ ? walk_->state().position : Position{segment_header_bytes};
+  SegmentMeta meta = meta_;
+  if (!walk_) return meta;
+  meta.end_offset = end_.next_offset;
+  meta.end_position = static_cast<std::uint32_t>(walk_->state().position.value);
+  meta.newest_ms = walk_->newest_ms();
+  return meta;
 }
 
-// Takes over what opening found: the list of segments, and where to go on.
 Result<void> Follower::adopt(Recovered recovered) {
+  if (recovered.active) VARVE_TRY(map_whole(*recovered.active));
   const Manifest& manifest = recovered.manifest;
   generation_ = manifest.generation;
   epoch_ = manifest.epoch();
@@ -44,12 +45,12 @@ Result<void> Follower::adopt(Recovered recovered) {
   }
   file_.reset();
   walk_.reset();
-  core_.segments.publish(std::move(list));
   core_.marks.start.store(manifest.start_offset, std::memory_order_release);
   if (recovered.active) {
     durable_position_ = recovered.active->meta.base_position;
-    VARVE_TRY(follow(*std::move(recovered.active)));
-    VARVE_TRY_ASSIGN([[maybe_unused]] const bool moved, walk());
+    follow(*std::move(recovered.active), std::move(list));
+  } else {
+    core_.segments.publish(std::move(list));
   }
   // Another writer's recovery may have taken back what was never durable.
   core_.marks.durable.store(recovered.durable_offset, std::memory_order_release);
@@ -58,11 +59,17 @@ Result<void> Follower::adopt(Recovered recovered) {
   return {};
 }
 
-// Goes on with a segment where its scan ended.
-Result<void> Follower::follow(TailSegment segment) {
-  const std::uint64_t size = std::max<std::uint64_t>(segment.file->header.capacity, segment.file_size);
+// Maps a segment as large as it may become.
+Result<void> Follower::map_whole(const TailSegment& segment) {
+  const std::uint64_t size =
+      std::max<std::uint64_t>(segment.file->header.capacity, segment.file_size);
   VARVE_TRY_ASSIGN(segment.file->mapping,
                    segment.file->file->map(static_cast<std::size_t>(size), MapMode::read));
+  return {};
+}
+
+// Goes on with a mapped segment where its scan ended, and shows it behind the sealed ones of `list`.
+void Follower::follow(TailSegment segment, std::shared_ptr<SegmentList> list) {
   file_ = std::move(segment.file);
   meta_ = segment.meta;
   index_ = segment.index;
@@ -71,44 +78,45 @@ Result<void> Follower::follow(TailSegment segment) {
   // An open frame may have grown since, or be sealed by now: read it again.
   if (segment.scan.open_frame && state.next_offset == segment.scan.end.next_offset)
     state = segment.scan.before_open;
-  walk_.emplace(FrameReader(*source_, file_->header.salt), state);
-  publish_active();
-  return {};
-}
-
-void Follower::publish_active() {
+  walk_.emplace(FrameReader(*source_, file_->header.salt), state, segment.scan.far_ended);
   auto view = std::make_shared<ActiveView>();
   view->file = file_;
   view->index = index_;
   view->id = meta_.id;
   view->base_offset = meta_.base_offset;
-  auto draft = core_.segments.draft();
-  draft.list->active = std::move(view);
-  core_.segments.publish(std::move(draft));
+  list->active = std::move(view);
+  core_.segments.publish(std::move(list));
 }
 
 Result<void> Follower::refresh() {
   const std::lock_guard lock(mutex_);
+  return catch_up();
+}
+
+Result<void> Follower::refresh_structure() {
+  const std::lock_guard lock(mutex_);
+  reloaded_ = {};
+  return catch_up();
+}
+
+Result<void> Follower::catch_up() {
   if (core_.closed.load()) return {};
+  // Once through what is there, not until there is no more: a busy writer would keep us here for ever.
   for (;;) {
-    bool moved = false;
-    if (walk_) {
-      VARVE_TRY_ASSIGN(moved, walk());
-    }
+    if (walk_) VARVE_TRY(walk());
     publish_marks();
-    if (!moved && (!walk_ || walk_->ended())) {
-      VARVE_TRY_ASSIGN(moved, enter_successor());
+    bool entered = false;
+    if (!walk_ || walk_->ended()) {
+      VARVE_TRY_ASSIGN(entered, enter_successor());
     }
-    if (!moved) {
-      VARVE_TRY_ASSIGN(moved, reload());
-    }
-    if (!moved) return {};
+    if (entered) continue;
+    VARVE_TRY_ASSIGN(const bool reloaded, reload());
+    if (!reloaded) return {};
   }
 }
 
-// Walks over what is complete and reads what is open. True if it got somewhere.
-Result<bool> Follower::walk() {
-  const std::uint64_t before = end_.next_offset;
+// Walks over what is complete and reads what is open.
+Result<void> Follower::walk() {
   VARVE_TRY_ASSIGN(const std::uint64_t size, file_->file->size());
   source_->set_limit({std::min<std::uint64_t>(size, file_->mapping->size())});
   while (!walk_->ended()) {
@@ -127,7 +135,7 @@ Result<bool> Follower::walk() {
     end_.next_sequence = walk_->state().next_sequence;
     end_.append_time_ms = walk_->state().append_time_ms;
   }
-  return end_.next_offset > before || walk_->ended();
+  return {};
 }
 
 void Follower::note_durable(const Frame& frame) {
@@ -138,8 +146,8 @@ void Follower::note_durable(const Frame& frame) {
     proof = durable_proof_of_open(frame.header.body_check, file_->header.salt, frame.position);
   if (!proof) return;
   const auto base = static_cast<std::int64_t>(meta_.base_position);
-  durable_position_ =
-      std::max(durable_position_, static_cast<std::uint64_t>(std::max<std::int64_t>(base + *proof, 0)));
+  durable_position_ = std::max(
+      durable_position_, static_cast<std::uint64_t>(std::max<std::int64_t>(base + *proof, 0)));
 }
 
 void Follower::publish_marks() noexcept {
@@ -171,11 +179,13 @@ Result<bool> Follower::enter_successor() {
   }
   next.file = *std::move(file);
   VARVE_TRY_ASSIGN(next.file_size, next.file->file->size());
+  VARVE_TRY(map_whole(next));
   next.index = std::make_shared<GrowingIndex>(core_.options.index_interval_bytes);
   next.meta.id = next.file->header.id;
   next.meta.base_offset = end_.next_offset;
   next.meta.base_sequence = end_.next_sequence;
   next.meta.base_position = end_.next_position;
+  auto list = std::make_shared<SegmentList>(*core_.segments.list());
   if (walk_) {
     meta_.end_offset = end_.next_offset;
     meta_.end_sequence = end_.next_sequence;
@@ -183,14 +193,11 @@ Result<bool> Follower::enter_successor() {
     meta_.newest_ms = walk_->state().newest_ms;
     meta_.sealed = true;
     next.meta.base_position = meta_.base_position + meta_.end_position;
-    auto draft = core_.segments.draft();
-    draft.list->sealed.push_back(meta_);
-    draft.list->active.reset();
-    core_.segments.publish(std::move(draft));
+    list->sealed.push_back(meta_);
   }
   next.scan.far_end.next_offset = end_.next_offset;
   next.scan.far_end.next_sequence = end_.next_sequence;
-  VARVE_TRY(follow(std::move(next)));
+  follow(std::move(next), std::move(list));
   return true;
 }
 
@@ -203,9 +210,8 @@ Result<bool> Follower::reload() {
   if (!manifest || manifest->generation == generation_ || manifest->log != core_.log) return false;
   auto recovered = recover_for_reading(*core_.storage, core_.options);
   if (!recovered) return false;  // caught in the middle of a change: it will be complete next time
-  const std::uint64_t before = core_.marks.end.load(std::memory_order_relaxed);
   VARVE_TRY(adopt(*std::move(recovered)));
-  return core_.marks.end.load(std::memory_order_relaxed) > before;
+  return true;
 }
 
 }  // namespace varve::inline v0::detail

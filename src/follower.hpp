@@ -19,27 +19,33 @@ namespace varve::inline v0::detail {
 class Follower final : public Refresher {
  public:
   // `core` outlives the follower, which it owns.
-  Follower(LogCore& core, Recovered recovered);
+  explicit Follower(LogCore& core) : core_(core) {}
+
+  // Takes over what opening found: the list of segments, and where to go on. On an error nothing is
+  // taken over.
+  Result<void> adopt(Recovered recovered);
 
   // Takes in what has appeared since the last call. Any thread.
   Result<void> refresh() override;
+  Result<void> refresh_structure() override;
 
   Epoch epoch() const;
-  Position active_end() const;  // of the growing segment: behind its last complete frame
+  SegmentMeta active_meta()
+      const;  // of the growing segment; it ends behind its last complete frame
 
  private:
-  Result<void> adopt(Recovered recovered);
-  Result<void> follow(TailSegment segment);
-  Result<bool> walk();
+  static Result<void> map_whole(const TailSegment& segment);
+  void follow(TailSegment segment, std::shared_ptr<SegmentList> list);
+  Result<void> catch_up();
+  Result<void> walk();
   Result<bool> enter_successor();
   Result<bool> reload();
-  void publish_active();
   void note_durable(const Frame& frame);
   void publish_marks() noexcept;
 
   LogCore& core_;
   mutable std::mutex mutex_;
-  std::uint64_t generation_ = 0;      // of the manifest that was last read
+  std::uint64_t generation_ = 0;  // of the manifest that was last read
   std::uint32_t epoch_ = 0;
   LogEnd end_{};
   std::uint64_t durable_position_ = 0;

@@ -13,9 +13,12 @@ namespace varve::inline v0 {
 using namespace detail;
 
 Result<VerifyReport> verify(StorageBackend& storage, const Progress& progress) {
-  VARVE_TRY_ASSIGN(Examination found, examine(storage, progress, {}));
+  ExamineOptions options;
+  options.progress = progress;
+  VARVE_TRY_ASSIGN(Examination found, examine(storage, options));
   VerifyReport report;
   report.damage = std::move(found.damage);
+  report.torn = std::move(found.torn);
   report.unknown_files = std::move(found.inventory.unknown);
   report.offsets.begin = {found.manifest.start_offset};
   report.offsets.end = {std::max(found.manifest.start_offset, found.manifest.next_offset)};
@@ -26,9 +29,10 @@ Result<VerifyReport> verify(StorageBackend& storage, const Progress& progress) {
     report.bytes += segment.scan.far_end.position.value;
     report.damage.insert(report.damage.end(), segment.damage.begin(), segment.damage.end());
     report.torn.insert(report.torn.end(), segment.torn.begin(), segment.torn.end());
-    report.offsets.end = std::max(report.offsets.end, Offset{segment.extent_known
-                                                                 ? segment.meta.end_offset
-                                                                 : segment.scan.end.next_offset});
+    const SegmentState& end = segment.damage.empty() ? segment.scan.end : segment.scan.far_end;
+    const std::uint64_t end_offset =
+        segment.extent_known ? segment.meta.end_offset : end.next_offset;
+    report.offsets.end = std::max(report.offsets.end, Offset{end_offset});
     const std::string index = index_name({segment.meta.base_offset});
     if (segment.extent_known && storage.stat(index) &&
         !SealedIndex::load(storage, index,
@@ -43,9 +47,12 @@ namespace {
 std::string kind_of(const Frame& frame) {
   if (!frame.header.is_control()) return "records";
   switch (control_kind(frame).value_or(ControlKind{})) {
-    case ControlKind::segment_begin: return "segment begin";
-    case ControlKind::segment_end: return "segment end";
-    case ControlKind::gap: return "gap";
+    case ControlKind::segment_begin:
+      return "segment begin";
+    case ControlKind::segment_end:
+      return "segment end";
+    case ControlKind::gap:
+      return "gap";
   }
   return "control";
 }
@@ -77,9 +84,18 @@ FrameInfo describe_frame(const std::string& file, const Frame& frame) {
 }  // namespace
 
 Result<void> dump(StorageBackend& storage, const std::function<bool(const FrameInfo&)>& visit) {
-  const auto found = examine(storage, {}, [&](const ExaminedSegment& segment, const Frame& frame) {
-    return visit(describe_frame(segment.file->name, frame));
-  });
+  ExamineOptions options;
+  options.visit = [&](const ExaminedSegment& segment, const Frame* frame) {
+    if (frame != nullptr) return visit(describe_frame(segment.name(), *frame));
+    FrameInfo info;
+    info.file = segment.name();
+    info.state = FrameInfo::State::damaged;
+    info.what = segment.damage.front().what;
+    info.kind = "segment";
+    info.base_offset = {segment.meta.base_offset};
+    return visit(info);
+  };
+  const auto found = examine(storage, options);
   if (!found) return found.error();
   return {};
 }

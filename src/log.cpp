@@ -10,9 +10,11 @@
 #include "chores.hpp"
 #include "follower.hpp"
 #include "log_core.hpp"
+#include "process.hpp"
 #include "reader_impl.hpp"
 #include "recovery.hpp"
 #include "varve/detail/format.hpp"
+#include "varve/detail/guard.hpp"
 #include "varve/detail/try.hpp"
 #include "varve/file_storage.hpp"
 
@@ -35,18 +37,57 @@ struct Log::Impl {
   // Open for reading only.
   std::shared_ptr<Follower> follower{};
 
+  std::uint32_t process = process_generation();
+
+  Impl() = default;
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  ~Impl() {
+    if (here()) return;
+    // The copy that fork() made: the log, its files and its thread are the parent's. What destructors would do
+    // to them is left undone.
+    (void)registration.release();
+    (void)chores.release();
+    (void)appender.release();
+    (void)lock.release();
+    (void)new std::shared_ptr<BackgroundThread>(std::move(background));
+  }
+
+  // Whether this is the process that opened the log.
+  bool here() const noexcept { return process == process_generation(); }
+
   Result<void> check_writable() const {
-    if (appender) return {};
-    return core->closed.load() ? Errc::closed : Errc::read_only;
+    if (!here()) return Error(Errc::closed, "the Log belongs to the process that forked this one");
+    if (core->closed.load(std::memory_order_relaxed)) return Errc::closed;
+    return appender ? Result<void>() : Errc::read_only;
+  }
+
+  // Passes an answer on, once the observer has heard of the failure behind it.
+  template <class Answer>
+  Answer told(Answer answer) const {
+    if (!answer) core->tell_failure();
+    return answer;
+  }
+
+  // Without a background thread nobody may be recording what rolls, which keeps every file open.
+  void catch_up_with_chores() const {
+    constexpr std::size_t rolled_max = 8;
+    if (core->options.background != Background::manual || appender->rolled_count() < rolled_max)
+      return;
+    (void)told(chores->record_rolled());
   }
 
   Result<void> open_writer(std::shared_ptr<StorageBackend> storage, Options options);
   Result<void> open_reader(std::shared_ptr<StorageBackend> storage, Options options);
   Result<void> start_background();
   Result<void> close();
+  Result<Offset> find(const Log& log, Timestamp time) const;
 };
 
 namespace {
+
+// When chores that ran out of memory are tried again.
+constexpr std::chrono::milliseconds retry_after{100};
 
 Error bad_option(std::string what) { return {Errc::invalid_argument, std::move(what)}; }
 
@@ -61,7 +102,8 @@ Result<void> check(const Options& options) {
   if (options.index_interval_bytes < 1024)
     return bad_option("Options::index_interval_bytes is less than 1024");
   const std::uint32_t fits = body_bytes_max(options.segment_bytes);
-  if (options.batch_bytes_max && (*options.batch_bytes_max == 0 || *options.batch_bytes_max > fits)) {
+  if (options.batch_bytes_max &&
+      (*options.batch_bytes_max == 0 || *options.batch_bytes_max > fits)) {
     return bad_option("Options::batch_bytes_max is " + std::to_string(*options.batch_bytes_max) +
                       ", but a segment of " + std::to_string(options.segment_bytes) +
                       " bytes holds batches of 1 to " + std::to_string(fits));
@@ -111,7 +153,8 @@ Result<void> Log::Impl::open_writer(std::shared_ptr<StorageBackend> storage, Opt
     if (meta.sealed) list->sealed.push_back(meta);
   if (recovered.active) {
     TailSegment& tail = *recovered.active;
-    VARVE_TRY_ASSIGN(active, SegmentWriter::resume(tail.file, tail.meta, tail.scan.end, tail.index));
+    VARVE_TRY_ASSIGN(active,
+                     SegmentWriter::resume(tail.file, tail.meta, tail.scan.end, tail.index));
     auto view = std::make_shared<ActiveView>();
     view->file = active->shared_file();
     view->index = tail.index;
@@ -135,7 +178,9 @@ Result<void> Log::Impl::start_background() {
   VARVE_TRY_ASSIGN(background, BackgroundThread::shared());
   registration = background->add([this]() -> Deadline {
     Deadline next;
-    (void)chores->run(next);  // what matters of its errors is told to the observer and to appends
+    // What matters of its errors is told to the observer and to appends.
+    if (!guarded([&] { (void)told(chores->run(next)); }))
+      next = std::chrono::steady_clock::now() + retry_after;
     return next;
   });
   appender->on_chores([this] { registration->notify(); });
@@ -153,40 +198,42 @@ Result<void> Log::Impl::open_reader(std::shared_ptr<StorageBackend> storage, Opt
       return recovered.error();
     }
     report = recovered->report;
-    core = std::make_shared<LogCore>(std::move(storage), recovered->manifest.log, std::move(options));
-    follower = std::make_shared<Follower>(*core, *std::move(recovered));
+    core =
+        std::make_shared<LogCore>(std::move(storage), recovered->manifest.log, std::move(options));
+    follower = std::make_shared<Follower>(*core);
+    VARVE_TRY(follower->adopt(*std::move(recovered)));
     core->refresher = follower;
     return {};
   }
 }
 
 Result<void> Log::Impl::close() {
-  if (core->closed.load()) return {};
+  if (!here() || core->closed.load()) return {};
   if (!appender) {
     core->closed.store(true);
     return {};
   }
   auto closed = appender->close();
-  registration.reset();
   appender->on_chores(nullptr);
+  registration.reset();
   if (closed) closed = chores->record_rolled();
   if (closed) closed = chores->record_clean();
   appender->discard_spare();
   lock.reset();
-  return closed;
+  return told(std::move(closed));
 }
 
 Log::Log(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
 Log::Log(Log&&) noexcept = default;
 Log& Log::operator=(Log&& other) noexcept {
   if (this != &other) {
-    if (impl_) (void)impl_->close();
+    if (impl_) (void)guarded([&] { (void)close(); });
     impl_ = std::move(other.impl_);
   }
   return *this;
 }
 Log::~Log() {
-  if (impl_) (void)impl_->close();
+  if (impl_) (void)guarded([&] { (void)close(); });
 }
 
 Result<void> Log::close() { return impl_->close(); }
@@ -195,26 +242,30 @@ Result<void> Log::close() { return impl_->close(); }
 
 Result<Offset> Log::append(const Record& record, AppendOptions options) {
   VARVE_TRY(impl_->check_writable());
-  auto range = impl_->appender->append({&record, 1}, options.ack);
+  auto range = impl_->told(impl_->appender->append({&record, 1}, options.ack));
+  impl_->catch_up_with_chores();
   if (!range) return range.error();
   return range->begin;
 }
 
 Result<OffsetRange> Log::append(std::span<const Record> records, AppendOptions options) {
   VARVE_TRY(impl_->check_writable());
-  return impl_->appender->append(records, options.ack);
+  auto range = impl_->told(impl_->appender->append(records, options.ack));
+  impl_->catch_up_with_chores();
+  return range;
 }
 
 Result<void> Log::sync() {
   VARVE_TRY(impl_->check_writable());
-  if (impl_->core->closed.load()) return Errc::closed;
-  return impl_->appender->sync();
+  return impl_->told(impl_->appender->sync());
 }
 
 Result<bool> Log::wait(Offset offset, Ack ack, std::chrono::milliseconds timeout) const {
   const Deadline deadline = deadline_after(timeout);
   if (ack == Ack::os) return wait_visible(*impl_->core, offset.value, Visible::committed, deadline);
-  if (impl_->appender) return impl_->appender->wait_durable(offset.value + 1, deadline);
+  const std::uint64_t end =
+      std::max(offset.value + 1, offset.value);  // of the greatest number: itself
+  if (impl_->appender) return impl_->told(impl_->appender->wait_durable(end, deadline));
   return wait_visible(*impl_->core, offset.value, Visible::durable, deadline);
 }
 
@@ -224,14 +275,13 @@ Result<bool> Log::wait(Offset offset, std::chrono::milliseconds timeout) const {
 
 Result<void> Log::truncate_prefix(Offset new_start) {
   VARVE_TRY(impl_->check_writable());
-  if (impl_->core->closed.load()) return Errc::closed;
-  return impl_->chores->truncate_prefix(new_start);
+  return impl_->told(impl_->chores->truncate_prefix(new_start));
 }
 
 Result<void> Log::tick() {
-  if (!impl_->appender || impl_->core->closed.load()) return {};
+  if (!impl_->appender || !impl_->here() || impl_->core->closed.load()) return {};
   Deadline ignored;
-  return impl_->chores->run(ignored);
+  return impl_->told(impl_->chores->run(ignored));
 }
 
 // ---- reading -----------------------------------------------------------------------------------
@@ -243,22 +293,36 @@ Reader Log::reader(Offset from, ReadOptions options) const {
 Result<Offset> Log::find(Timestamp time) const {
   LogCore& core = *impl_->core;
   if (core.refresher) VARVE_TRY(core.refresher->refresh());
+  for (;;) {
+    const std::uint64_t start = core.marks.start.load(std::memory_order_acquire);
+    auto found = impl_->find(*this, time);
+    if (found) return found;
+    // What was looked at may have been truncated away meanwhile.
+    if (core.refresher) VARVE_TRY(core.refresher->refresh_structure());
+    if (core.marks.start.load(std::memory_order_acquire) == start) return found;
+  }
+}
+
+Result<Offset> Log::Impl::find(const Log& log, Timestamp time) const {
   const std::int64_t wanted = time.time_since_epoch().count();
-  const auto list = core.segments.list();
-  std::uint64_t from = core.marks.start.load(std::memory_order_acquire);
-  const auto segment = std::find_if(list->sealed.begin(), list->sealed.end(),
-                                    [&](const SegmentMeta& meta) { return meta.newest_ms >= wanted; });
+  const auto list = core->segments.list();
+  std::uint64_t from = core->marks.start.load(std::memory_order_acquire);
+  const auto segment =
+      std::find_if(list->sealed.begin(), list->sealed.end(),
+                   [&](const SegmentMeta& meta) { return meta.newest_ms >= wanted; });
   std::optional<IndexEntry> entry;
   if (segment != list->sealed.end()) {
-    VARVE_TRY_ASSIGN(const OpenSegment open, core.segments.open(*segment));
+    VARVE_TRY_ASSIGN(const OpenSegment open, core->segments.open(*segment));
     from = std::max(from, segment->base_offset);
     entry = open.find(time);
   } else if (list->active) {
     from = std::max(from, list->active->base_offset);
     entry = list->active->index->find(time);
+  } else if (!list->sealed.empty()) {
+    from = std::max(from, list->sealed.back().end_offset);  // none is as young as that
   }
   if (entry) from = std::max(from, entry->offset);
-  Reader reader = this->reader({from});
+  Reader reader = log.reader({from});
   for (const RecordView& record : reader)
     if (record.timestamp >= time) return record.offset;
   VARVE_TRY(reader.status());
@@ -267,22 +331,30 @@ Result<Offset> Log::find(Timestamp time) const {
 
 // ---- looking at it -----------------------------------------------------------------------------
 
+namespace {
+// Looks for news as far as that can be done; what is known stays true.
+void refresh(LogCore& core) noexcept {
+  if (core.refresher) (void)guarded([&] { (void)core.refresher->refresh(); });
+}
+}  // namespace
+
 Offset Log::start_offset() const noexcept {
+  refresh(*impl_->core);
   return {impl_->core->marks.start.load(std::memory_order_acquire)};
 }
 
 Offset Log::end_offset() const noexcept {
-  if (impl_->core->refresher) (void)impl_->core->refresher->refresh();
+  refresh(*impl_->core);
   return {impl_->core->marks.end.load(std::memory_order_acquire)};
 }
 
 Offset Log::durable_offset() const noexcept {
-  if (impl_->core->refresher) (void)impl_->core->refresher->refresh();
+  refresh(*impl_->core);
   return {impl_->core->marks.durable.load(std::memory_order_acquire)};
 }
 
 Offset Log::high_watermark() const noexcept {
-  if (impl_->core->refresher) (void)impl_->core->refresher->refresh();
+  refresh(*impl_->core);
   return {impl_->core->visible_end(Visible::committed)};
 }
 
@@ -301,11 +373,9 @@ std::vector<SegmentInfo> Log::segments() const {
     SegmentMeta meta;
     meta.base_offset = list->active->base_offset;
     meta.end_offset = std::max(core.marks.end.load(std::memory_order_acquire), meta.base_offset);
-    if (impl_->appender) {
-      if (const auto active = impl_->appender->active_meta(); active.id == list->active->id) meta = active;
-    } else {
-      meta.end_position = static_cast<std::uint32_t>(impl_->follower->active_end().value);
-    }
+    const SegmentMeta active =
+        impl_->appender ? impl_->appender->active_meta() : impl_->follower->active_meta();
+    if (active.id == list->active->id) meta = active;
     meta.sealed = false;
     infos.push_back(meta.info());
   }
@@ -325,10 +395,12 @@ Metrics Log::metrics() const noexcept {
   metrics.segments_rolled = counters.rolled.get();
   metrics.segments_removed = counters.removed.load(std::memory_order_relaxed);
   metrics.populate_stalls = counters.stalls.load(std::memory_order_relaxed);
-  for (const SegmentInfo& segment : segments()) {
-    ++metrics.segments;
-    metrics.bytes += segment.bytes;
-  }
+  (void)guarded([&] {
+    for (const SegmentInfo& segment : segments()) {
+      ++metrics.segments;
+      metrics.bytes += segment.bytes;
+    }
+  });
   metrics.start_offset = start_offset().value;
   metrics.end_offset = core.marks.end.load(std::memory_order_relaxed);
   metrics.durable_offset = core.marks.durable.load(std::memory_order_relaxed);

@@ -9,6 +9,8 @@
 #include <utility>
 
 #include "segment_set.hpp"
+#include "system_error.hpp"
+#include "varve/detail/guard.hpp"
 #include "varve/error.hpp"
 #include "varve/options.hpp"
 #include "varve/storage.hpp"
@@ -25,9 +27,15 @@ class Failure {
   bool set(const Error& error) {
     const std::lock_guard lock(mutex_);
     if (error_) return false;
-    error_ = error;
+    // Even if there is no memory for the text: that it happened must not be lost.
+    if (!guarded([&] { error_.emplace(error); })) error_.emplace(error.code());
     happened_.store(true, std::memory_order_release);
     return true;
+  }
+
+  Error cause() const {
+    const std::lock_guard lock(mutex_);
+    return *error_;
   }
 
   // What an append is answered from then on.
@@ -66,18 +74,14 @@ struct Counters {
   std::atomic<std::uint64_t> stalls{0};
 };
 
-// Whether an operation failed for want of something that may be there again later, having changed nothing.
-inline bool is_transient(const Error& error) noexcept {
-  return error == Errc::no_space || error.code() == std::errc::too_many_files_open ||
-         error.code() == std::errc::too_many_files_open_in_system ||
-         error.code() == std::errc::not_enough_memory;
-}
-
 // Discovers what another process appends; see follower.hpp.
 class Refresher {
  public:
   virtual ~Refresher() = default;
   virtual Result<void> refresh() = 0;
+
+  // The same, with a look at the log's structure even if there was one just now.
+  virtual Result<void> refresh_structure() = 0;
 };
 
 struct LogCore {
@@ -106,13 +110,21 @@ struct LogCore {
     return marks.end.load(std::memory_order_acquire);
   }
 
-  // The log is unusable from here on: tells everybody, once.
+  // The log is unusable from here on: tells those who wait.
   void fail(const Error& error) {
     if (!failure.set(error)) return;
     marks.appended.notify_all();
     marks.synced.notify_all();
-    if (Observer* watching = observer()) watching->on_failed(error);
   }
+
+  // And the observer, once; to be called when something went wrong and no lock is held.
+  void tell_failure() {
+    if (Observer* watching = observer(); watching && failure.happened() && !told_.exchange(true))
+      watching->on_failed(failure.cause());
+  }
+
+ private:
+  std::atomic<bool> told_{false};
 };
 
 // Waits until `offset` is visible at that level (true) or the time is over (false).

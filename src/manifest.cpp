@@ -1,7 +1,10 @@
 #include "manifest.hpp"
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
+#include "system_error.hpp"
 #include "varve/detail/endian.hpp"
 #include "varve/detail/filename.hpp"
 #include "varve/detail/format.hpp"
@@ -16,6 +19,7 @@ constexpr std::size_t segment_bytes = 64;
 constexpr std::size_t dropped_bytes = 16;
 constexpr std::size_t check_bytes = 8;
 constexpr std::uint32_t flag_clean = 1;
+constexpr std::uint32_t flag_salvaging = 2;
 constexpr std::uint32_t flag_sealed = 1;
 constexpr std::uint64_t manifest_bytes_max = 1u << 30;
 
@@ -58,10 +62,15 @@ const char* inconsistency(const Manifest& manifest) {
     if (segment.base_offset > segment.end_offset || segment.end_offset > offset_max.value ||
         segment.end_position < segment_header_bytes || segment.id >= manifest.next_segment_id)
       return "a segment's entry makes no sense";
-    if (i > 0 && (manifest.segments[i - 1].end_offset != segment.base_offset ||
-                  manifest.segments[i - 1].id >= segment.id))
+    if (i > 0 && manifest.segments[i - 1].end_offset != segment.base_offset)
       return "segments are out of order";
   }
+  std::vector<std::uint64_t> ids;
+  ids.reserve(manifest.segments.size());
+  for (const SegmentMeta& segment : manifest.segments) ids.push_back(segment.id);
+  std::sort(ids.begin(), ids.end());
+  if (std::adjacent_find(ids.begin(), ids.end()) != ids.end())
+    return "two segments have the same id";
   return nullptr;
 }
 
@@ -81,7 +90,8 @@ std::vector<std::byte> encode_manifest(const Manifest& manifest) {
   store_le(at + 32, manifest.generation);
   store_le(at + 40, manifest.start_offset);
   store_le(at + 48, manifest.next_segment_id);
-  store_le(at + 56, manifest.clean ? flag_clean : 0u);
+  store_le(at + 56,
+           (manifest.clean ? flag_clean : 0u) | (manifest.salvaging ? flag_salvaging : 0u));
   store_le(at + 60, static_cast<std::uint32_t>(manifest.epochs.size()));
   store_le(at + 64, static_cast<std::uint32_t>(manifest.segments.size()));
   store_le(at + 68, static_cast<std::uint32_t>(manifest.dropped.size()));
@@ -135,7 +145,8 @@ Result<Manifest> decode_manifest(Bytes file) {
   manifest.generation = load_le<std::uint64_t>(at + 32);
   manifest.start_offset = load_le<std::uint64_t>(at + 40);
   manifest.next_segment_id = load_le<std::uint64_t>(at + 48);
-  manifest.clean = load_le<std::uint32_t>(at + 56) == flag_clean;
+  manifest.clean = (load_le<std::uint32_t>(at + 56) & flag_clean) != 0;
+  manifest.salvaging = (load_le<std::uint32_t>(at + 56) & flag_salvaging) != 0;
   manifest.next_offset = load_le<std::uint64_t>(at + 72);
   manifest.next_sequence = load_le<std::uint64_t>(at + 80);
   manifest.next_position = load_le<std::uint64_t>(at + 88);
@@ -169,12 +180,20 @@ Result<std::optional<Manifest>> load_manifest(StorageBackend& storage) {
 }
 
 Result<void> store_manifest(StorageBackend& storage, const Manifest& manifest) {
+  // What could not be read back must never replace what can.
+  if (const char* wrong = inconsistency(manifest)) return bad_manifest(wrong);
   const std::vector<std::byte> bytes = encode_manifest(manifest);
   VARVE_TRY_ASSIGN(auto file, storage.open(manifest_new_name, OpenMode::create));
   VARVE_TRY(file->write_at({0}, bytes));
   VARVE_TRY(file->sync());
   VARVE_TRY(storage.rename(manifest_new_name, manifest_name));
-  return storage.sync_names();
+  auto synced = storage.sync_names();
+  if (!synced && is_transient(synced.error())) {  // too late to be that
+    return Error(
+        std::make_error_code(std::errc::io_error),
+        "MANIFEST: its new version is in place but not durable (" + synced.error().message() + ")");
+  }
+  return synced;
 }
 
 }  // namespace varve::inline v0::detail

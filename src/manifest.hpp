@@ -33,6 +33,8 @@ struct Manifest {
   std::uint64_t start_offset = 0;
   std::uint64_t next_segment_id = 1;
   bool clean = false;  // closed properly: the state below is that of the log's very end
+  bool salvaging =
+      false;  // files are being replaced by those that the list below names: see salvage.hpp
 
   // What the segment behind the last one listed continues; with `clean`, what the next frame does.
   std::uint64_t next_offset = 0;
@@ -41,7 +43,8 @@ struct Manifest {
   std::int64_t append_time_ms = no_time;
 
   std::vector<EpochStart> epochs{};
-  std::vector<SegmentMeta> segments{};  // the last one may be unsealed; its end is then what was durable
+  std::vector<SegmentMeta>
+      segments{};  // the last one may be unsealed; its end is then what was durable
   std::vector<DroppedSegment> dropped{};
 
   std::uint32_t epoch() const noexcept { return epochs.empty() ? 0 : epochs.back().epoch; }
@@ -55,7 +58,8 @@ Result<Manifest> decode_manifest(Bytes file);
 // Nullopt if there is no such file.
 Result<std::optional<Manifest>> load_manifest(StorageBackend& storage);
 
-// Replaces the manifest by this one, durably.
+// Replaces the manifest by this one, durably. A transient error (see is_transient) leaves the old one; after
+// any other it is not known which one the medium holds.
 Result<void> store_manifest(StorageBackend& storage, const Manifest& manifest);
 
 // The manifest of a log that is open for writing. Any thread.
@@ -77,9 +81,13 @@ class ManifestKeeper {
     Manifest next = manifest_;
     change(next);
     ++next.generation;
-    VARVE_TRY(store_manifest(*storage_, next));
-    manifest_ = std::move(next);
-    return {};
+    const std::uint64_t generation = next.generation;
+    auto stored = store_manifest(*storage_, next);
+    if (stored)
+      manifest_ = std::move(next);
+    else
+      manifest_.generation = generation;  // it may be on the medium: never used for another
+    return stored;
   }
 
   // Leaves these out from the next update on: their files are gone.

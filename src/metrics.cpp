@@ -5,8 +5,10 @@ namespace {
 
 constexpr MetricInfo table[] = {
     {"records_appended_total", "Records appended.", false, &Metrics::records_appended},
-    {"bytes_appended_total", "Encoded bytes of the records appended.", false, &Metrics::bytes_appended},
-    {"batches_appended_total", "Appends, of one record or many.", false, &Metrics::batches_appended},
+    {"bytes_appended_total", "Encoded bytes of the records appended.", false,
+     &Metrics::bytes_appended},
+    {"batches_appended_total", "Appends, of one record or many.", false,
+     &Metrics::batches_appended},
     {"appends_refused_total", "Appends that were answered with an error.", false,
      &Metrics::appends_refused},
     {"syncs_total", "Flushes to the medium, each shared by all appends that waited for it.", false,
@@ -16,8 +18,8 @@ constexpr MetricInfo table[] = {
      &Metrics::segments_rolled},
     {"segments_removed_total", "Segments removed by truncation of the prefix.", false,
      &Metrics::segments_removed},
-    {"populate_stalls_total", "Appends that had to prepare their file's next pages themselves.", false,
-     &Metrics::populate_stalls},
+    {"populate_stalls_total", "Appends that had to prepare their file's next pages themselves.",
+     false, &Metrics::populate_stalls},
     {"segments", "Segments in the log.", true, &Metrics::segments},
     {"bytes", "Bytes of the log's segments, up to the end of each one's last frame.", true,
      &Metrics::bytes},

@@ -16,7 +16,8 @@ using namespace detail;
 
 // Makes sure that next_ may be read: reloads what is visible, and the list of segments with it.
 Result<bool> Reader::Impl::see() {
-  if (core_->refresher) VARVE_TRY(core_->refresher->refresh());
+  Result<void> refreshed;
+  if (core_->refresher) refreshed = core_->refresher->refresh();
   // The list after the mark: it then holds the segment of every offset below the mark.
   const std::uint64_t end = core_->visible_end(options_.visible);
   if (core_->segments.version() != version_) {
@@ -26,6 +27,7 @@ Result<bool> Reader::Impl::see() {
   }
   visible_ = options_.until ? std::min(end, options_.until->value) : end;
   if (next_ < visible_) return true;
+  if (!refreshed) return refreshed.error();  // only now: what is known is readable all the same
   const std::uint64_t log_end = core_->marks.end.load(std::memory_order_acquire);
   if (next_ > log_end && (!options_.until || next_ < options_.until->value)) return out_of_range();
   return false;
@@ -38,9 +40,17 @@ Error Reader::Impl::out_of_range() const {
               std::to_string(core_->marks.end.load(std::memory_order_acquire)) + ")"};
 }
 
-void Reader::Impl::leave_segment() noexcept {
-  in_frame_ = in_segment_ = in_active_ = false;
+// A segment that is not there may have been truncated away since the list was made.
+Error Reader::Impl::explain(const Error& error) const {
+  if (error.code() != std::errc::no_such_file_or_directory) return error;
+  if (core_->refresher) {
+    if (auto refreshed = core_->refresher->refresh_structure(); !refreshed)
+      return refreshed.error();
+  }
+  return next_ < core_->marks.start.load(std::memory_order_acquire) ? out_of_range() : error;
 }
+
+void Reader::Impl::leave_segment() noexcept { in_frame_ = in_segment_ = in_active_ = false; }
 
 // Enters the segment that holds next_, near it.
 Result<void> Reader::Impl::enter_segment() {
@@ -56,8 +66,13 @@ Result<void> Reader::Impl::enter_segment() {
     in_active_ = true;
   } else {
     const SegmentMeta* meta = list_->find(next_);
-    if (meta == nullptr) return out_of_range();
-    VARVE_TRY_ASSIGN(const OpenSegment open, core_->segments.open(*meta));
+    if (meta == nullptr) return lose_missing();
+    const auto opened = core_->segments.open(*meta);
+    if (!opened) {
+      if (opened.error() != Errc::corrupt) return explain(opened.error());
+      return lose(opened.error().context(), next_, meta->end_offset);
+    }
+    const OpenSegment& open = *opened;
     file_ = open.file;
     end_position_ = {meta->end_position};
     end_offset_ = meta->end_offset;
@@ -66,6 +81,7 @@ Result<void> Reader::Impl::enter_segment() {
     in_active_ = false;
   }
   source_.emplace(*file_->mapping, end_position_, !in_active_, file_->name);
+  if (in_active_) VARVE_TRY(look_how_long());
   frames_.emplace(*source_, file_->header.salt);
   if (entry && entry->position >= segment_header_bytes && entry->position < end_position_.value &&
       entry->position % frame_alignment == 0) {
@@ -96,15 +112,16 @@ Result<bool> Reader::Impl::enter_frame() {
     if (missing) return lose(position_, position_, end_offset_, "records are missing at its end");
     return false;
   }
-  if (in_active_) {
-    VARVE_TRY_ASSIGN(const Bytes bytes, source_->at(position_, frame_header_bytes));
-    if (bytes.size() >= frame_header_bytes &&
-        static_cast<std::uint16_t>(load_acquire(bytes.data()) >> 32) == frame_magic_open)
-      return enter_growing_frame(bytes);
+  VARVE_TRY_ASSIGN(Frame frame, frames_->read(position_));
+  if (!frame.good() && in_active_) {  // its file may have grown since it was last looked at
+    VARVE_TRY(look_how_long());
+    VARVE_TRY_ASSIGN(frame, frames_->read(position_));
   }
-  VARVE_TRY_ASSIGN(const Frame frame, frames_->read(position_));
-  const bool good = frame.state == FrameState::sealed || frame.state == FrameState::open;
-  if (good && frame.header.base_offset == expected_) return enter_whole_frame(frame);
+  if (frame.good() && frame.header.base_offset == expected_) {
+    if (!in_active_ || frame.state == FrameState::sealed) return enter_whole_frame(frame);
+    if (next_ < expected_ + frame.count) return enter_growing_frame(frame);
+    frame.what = "records are missing from an open frame";
+  }
   if (from_index_) {  // the index is only a hint: look for yourself
     start_of_segment();
     return false;
@@ -112,20 +129,50 @@ Result<bool> Reader::Impl::enter_frame() {
   return pass_damage(frame);
 }
 
-// A frame that its writer is still filling: what it holds below visible_ is in place, and stays.
-Result<bool> Reader::Impl::enter_growing_frame(Bytes bytes) {
-  const FrameHeader header = load_frame_header(bytes.data());
-  if (header.magic != frame_magic_open) return false;  // sealed in between: come again
-  if (header.base_offset != expected_) {
-    if (!from_index_) return pass_damage(Frame{.position = position_, .what = "an open frame out of place"});
-    start_of_segment();
-    return false;
-  }
-  take_header(header);
-  left_ = source_bytes_from(position_ + frame_header_bytes);
+// A frame that its writer may still be filling. What it holds now is verified, and stays.
+Result<bool> Reader::Impl::enter_growing_frame(const Frame& frame) {
+  from_index_ = false;
+  take_header(frame.header);
+  left_ = frame.body;
+  frame_count_ = frame.count;
+  frame_bytes_ = frame.body.size();
+  running_ = frame.running;
   growing_ = true;
   in_frame_ = true;
   return true;
+}
+
+// Takes in what a growing frame has got since it was last looked at. There is more to see: if not in this frame,
+// then it was sealed, and others follow.
+Result<void> Reader::Impl::grow() {
+  VARVE_TRY_ASSIGN(const Bytes bytes, source_->at(frame_position_, frame_header_bytes));
+  const FrameHeader header = load_frame_header(bytes.data());
+  const std::uint64_t end = frame_header_bytes + std::uint64_t{header.body_bytes};
+  const std::uint64_t begin = frame_header_bytes + frame_bytes_;
+  if (header.magic == frame_magic_open && begin < end && end <= bytes.size()) {
+    const Bytes fresh =
+        bytes.subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
+    std::uint64_t running = running_;
+    if (const auto count = walk_open_records(fresh, running);
+        count && high32(running) == header.count) {
+      left_ = fresh;
+      frame_count_ += *count;
+      frame_bytes_ = header.body_bytes;
+      running_ = running;
+      return {};
+    }
+  }
+  in_frame_ = false;  // look at it anew
+  position_ = frame_position_;
+  expected_ = frame_base_;
+  return {};
+}
+
+// The file of the active segment grows; a mapping of it is longer than that.
+Result<void> Reader::Impl::look_how_long() {
+  VARVE_TRY_ASSIGN(const std::uint64_t size, file_->file->size());
+  source_->set_limit(std::min(end_position_, Position{size}));
+  return {};
 }
 
 Result<bool> Reader::Impl::enter_whole_frame(const Frame& frame) {
@@ -175,18 +222,12 @@ void Reader::Impl::take_header(const FrameHeader& header) noexcept {
 
 // Takes the next record of the frame. False if there is none left in it.
 Result<bool> Reader::Impl::take_record() {
-  if (growing_) {
-    // Sealed by now? Then this frame may have no more records, although there are more to see. While it
-    // is open it is the last one, so a visible record behind those read must be in it.
-    const std::byte* at = file_->mapping->data() + frame_position_.value;
-    if (static_cast<std::uint16_t>(load_acquire(at) >> 32) == frame_magic_sealed) {
-      position_ = frame_position_;
-      expected_ = frame_base_;
+  if (frame_index_ == frame_count_) {
+    if (growing_) {
+      VARVE_TRY(grow());
+    } else {
       in_frame_ = false;
-      return false;
     }
-  } else if (frame_index_ == frame_count_) {
-    in_frame_ = false;
     return false;
   }
   if (!decode_record(left_, frame_time_ms_, record_)) {
@@ -201,21 +242,43 @@ Result<bool> Reader::Impl::take_record() {
 // ---- damage ------------------------------------------------------------------------------------
 
 // Tells of lost offsets and moves behind them.
-Error Reader::Impl::lose(Position begin, Position end, std::uint64_t resume_offset, const char* what) {
-  const std::uint64_t first = std::max(next_, expected_);
-  std::string text = file_->name + " at " + std::to_string(begin.value) + ": " + what;
-  if (end > begin) text += ", " + std::to_string(end - begin) + " bytes unreadable";
-  text += "; offsets [" + std::to_string(first) + ", " + std::to_string(resume_offset) + ") are lost";
+Error Reader::Impl::lose(std::string text, std::uint64_t first, std::uint64_t resume_offset) {
+  text +=
+      "; offsets [" + std::to_string(first) + ", " + std::to_string(resume_offset) + ") are lost";
   next_ = std::max(next_, resume_offset);
   return {Errc::corrupt, std::move(text)};
+}
+
+Error Reader::Impl::lose(Position begin, Position end, std::uint64_t resume_offset,
+                         const char* what) {
+  std::string text = file_->name + " at " + std::to_string(begin.value) + ": " + what;
+  if (end > begin) text += ", " + std::to_string(end - begin) + " bytes unreadable";
+  return lose(std::move(text), std::max(next_, expected_), resume_offset);
+}
+
+// next_ is in the log, but in none of its segments.
+Error Reader::Impl::lose_missing() {
+  const auto& sealed = list_->sealed;
+  const auto after = std::upper_bound(
+      sealed.begin(), sealed.end(), next_,
+      [](std::uint64_t wanted, const SegmentMeta& meta) { return wanted < meta.base_offset; });
+  if (after != sealed.end())
+    return lose(after->name() + ": records before it are missing", next_, after->base_offset);
+  if (list_->active && list_->active->base_offset > next_)
+    return lose(list_->active->file->name + ": records before it are missing", next_,
+                list_->active->base_offset);
+  if (next_ >= core_->marks.start.load(std::memory_order_acquire) && next_ < visible_)
+    return lose(core_->storage->describe() + ": the last segment is missing", next_, visible_);
+  return out_of_range();
 }
 
 Error Reader::Impl::damaged_record(Position frame) {
   const std::uint64_t first = frame_base_ + frame_index_;
   next_ = std::max(next_, expected_);
   return {Errc::corrupt, file_->name + " at " + std::to_string(frame.value) +
-                             ": a record in the frame is malformed; offsets [" + std::to_string(first) +
-                             ", " + std::to_string(expected_) + ") are lost"};
+                             ": a record in the frame is malformed; offsets [" +
+                             std::to_string(first) + ", " + std::to_string(expected_) +
+                             ") are lost"};
 }
 
 // Finds what comes after a frame that is not what it should be.
@@ -236,7 +299,9 @@ Result<bool> Reader::Impl::pass_damage(const Frame& frame) {
   const Position begin = position_;
   const bool wanted = resume_offset > next_;
   std::optional<Error> loss;
-  if (wanted) loss = lose(begin, resume, resume_offset, frame.what);
+  const char* what =
+      frame.state == FrameState::blank ? "zeros where a frame should be" : frame.what;
+  if (wanted) loss = lose(begin, resume, resume_offset, what);
   position_ = resume;
   expected_ = resume_offset;
   if (resume == end_position_) leave_segment();
@@ -303,7 +368,8 @@ Offset Reader::next_offset() const noexcept { return {impl_->next_}; }
 Result<bool> Reader::wait(std::chrono::milliseconds timeout) {
   Impl& reader = *impl_;
   if (reader.options_.until && reader.next_ >= reader.options_.until->value) return false;
-  return wait_visible(*reader.core_, reader.next_, reader.options_.visible, deadline_after(timeout));
+  return wait_visible(*reader.core_, reader.next_, reader.options_.visible,
+                      deadline_after(timeout));
 }
 
 }  // namespace varve::inline v0

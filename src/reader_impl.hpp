@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "log_core.hpp"
@@ -23,7 +24,7 @@ struct Reader::Impl {
 
   std::shared_ptr<detail::LogCore> core_;
   ReadOptions options_;
-  std::uint64_t next_;          // the offset wanted
+  std::uint64_t next_;  // the offset wanted
   RecordView record_{};
   std::optional<Error> error_{};
 
@@ -31,21 +32,22 @@ struct Reader::Impl {
   Result<bool> see();
   Error out_of_range() const;
   Result<void> enter_segment();
+  Error explain(const Error& error) const;
   void start_of_segment() noexcept;
   Result<bool> enter_frame();
-  Result<bool> enter_growing_frame(Bytes bytes);
+  Result<bool> enter_growing_frame(const detail::Frame& frame);
+  Result<void> grow();
+  Result<void> look_how_long();
   Result<bool> enter_whole_frame(const detail::Frame& frame);
   void take_header(const detail::FrameHeader& header) noexcept;
   Result<bool> take_record();
   Result<bool> pass_damage(const detail::Frame& frame);
+  Error lose(std::string text, std::uint64_t first, std::uint64_t resume_offset);
+  Error lose_missing();
   Error lose(Position begin, Position end, std::uint64_t resume_offset, const char* what);
   Error damaged_record(Position frame);
-  Bytes source_bytes_from(Position position) const noexcept {
-    return {file_->mapping->data() + position.value,
-            static_cast<std::size_t>(end_position_ - position)};
-  }
 
-  std::uint64_t visible_ = 0;   // offsets below it can be read, by what list_ says
+  std::uint64_t visible_ = 0;  // offsets below it can be read, by what list_ says
   std::uint64_t version_ = ~std::uint64_t{0};
   std::shared_ptr<const detail::SegmentList> list_{};
 
@@ -68,15 +70,21 @@ struct Reader::Impl {
   std::uint64_t frame_base_ = 0;
   std::uint32_t frame_index_ = 0;  // of the next record in the frame
   std::uint32_t frame_count_ = 0;
+  std::uint64_t frame_bytes_ = 0;  // growing: of the records verified so far,
+  std::uint64_t running_ = 0;      // and the running check behind them
   std::int64_t frame_time_ms_ = 0;
-  Bytes left_{};                // its bytes and those behind it
+  Bytes left_{};  // its bytes and those behind it
 };
 
 namespace detail {
 
 inline Deadline deadline_after(std::chrono::milliseconds timeout) {
-  const auto now = std::chrono::steady_clock::now();
-  if (timeout > std::chrono::steady_clock::time_point::max() - now) return std::nullopt;
+  using Clock = std::chrono::steady_clock;
+  const auto now = Clock::now();
+  if (timeout <= timeout.zero()) return now;
+  // What the clock cannot count up to never comes.
+  if (timeout >= std::chrono::floor<std::chrono::milliseconds>(Clock::time_point::max() - now))
+    return std::nullopt;
   return now + timeout;
 }
 

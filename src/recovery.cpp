@@ -15,9 +15,12 @@ namespace {
 
 constexpr std::string_view kind_name(FileKind kind) {
   switch (kind) {
-    case FileKind::symlink: return "a symbolic link";
-    case FileKind::directory: return "a directory";
-    default: return "not a regular file";
+    case FileKind::symlink:
+      return "a symbolic link";
+    case FileKind::directory:
+      return "a directory";
+    default:
+      return "not a regular file";
   }
 }
 
@@ -38,7 +41,13 @@ Error no_log(const StorageBackend& storage, const Inventory& inventory, const ch
 
 // The manifest, or nullopt for a directory in which a log may be made.
 Result<std::optional<Manifest>> find_manifest(StorageBackend& storage, const Inventory& inventory) {
+  if (!inventory.misplaced.empty()) {
+    const Damage& first = inventory.misplaced.front();
+    return damage_error(first.file, first.what);
+  }
   VARVE_TRY_ASSIGN(auto manifest, load_manifest(storage));
+  if (manifest && manifest->salvaging)
+    return damage_error(std::string(manifest_name), "a salvage was interrupted: run it again");
   if (manifest) return manifest;
   if (!inventory.segments.empty())
     return damage_error(std::string(manifest_name), "missing, although there are segments");
@@ -64,8 +73,13 @@ Result<Inventory> take_inventory(StorageBackend& storage) {
       continue;
     }
     if (entry.kind != FileKind::file) {
-      return damage_error(entry.name, std::string(kind_name(entry.kind)) +
-                                          " stands where a file of the log belongs");
+      inventory.misplaced.push_back(
+          {entry.name,
+           {},
+           {},
+           {},
+           std::string(kind_name(entry.kind)) + " stands where a file of the log belongs"});
+      continue;
     }
     if (const auto base = parse_segment_name(entry.name))
       inventory.segments.push_back({base->value, entry.size});
@@ -90,7 +104,10 @@ Result<Recovered> recover_for_reading(StorageBackend& storage, const Options& op
   recovered.end = found.end;
   recovered.durable_offset = durable_offset_of(found);
   for (TailSegment& segment : found.tail) {
-    if (!segment.chained && found.lost.empty()) break;  // a torn tail: the log ends before it
+    if (found.lost.empty()) {
+      if (!segment.chained) break;
+      segment.scan.far_end = segment.scan.end;  // a torn tail: the log ends before it
+    }
     // What stands behind lost records is readable, too.
     segment.meta.end_offset = std::max(segment.meta.end_offset, segment.scan.far_end.next_offset);
     segment.meta.end_sequence = segment.scan.far_end.next_sequence;
@@ -217,8 +234,8 @@ Result<Recovered> recover_for_writing(StorageBackend& storage, const Options& op
   }
   if (!recovered.manifest.dropped.empty()) {
     found.tail.clear();  // closes what is about to be removed
-    VARVE_TRY_ASSIGN(const auto gone, remove_dropped(storage, recovered.manifest.log,
-                                                     recovered.manifest.dropped));
+    VARVE_TRY_ASSIGN(const auto gone,
+                     remove_dropped(storage, recovered.manifest.log, recovered.manifest.dropped));
     std::erase_if(recovered.manifest.dropped, [&](const DroppedSegment& one) {
       return std::any_of(gone.begin(), gone.end(),
                          [&](const DroppedSegment& other) { return other.id == one.id; });

@@ -26,32 +26,32 @@ struct Inventory {
   };
   std::vector<File> segments{};  // by base offset
   std::vector<std::string> unknown{};
+  std::vector<Damage> misplaced{};  // links, directories and the like under a name of varve's
 
   const File* find(std::uint64_t base_offset) const noexcept;
 };
 
-// Errors: Errc::corrupt for a link or a directory under a name of varve's.
 Result<Inventory> take_inventory(StorageBackend& storage);
 
 // A segment at the log's end whose extent only its frames tell.
 struct TailSegment {
   std::shared_ptr<SegmentFile> file{};
-  SegmentMeta meta{};                     // its end: as scanned, or as the manifest has it
+  SegmentMeta meta{};  // its end: as scanned, or as the manifest has it
   SegmentScan scan{};
   std::shared_ptr<GrowingIndex> index{};
   std::uint64_t file_size = 0;
-  bool chained = false;                   // continues the segment before it
+  bool chained = false;  // continues the segment before it
 };
 
 // What a log's frames and manifest say, without anything having been changed.
 struct Survey {
   Inventory inventory{};
   Manifest manifest{};
-  std::vector<TailSegment> tail{};  // in order; those not chained lie behind damage
-  LogEnd end{};                     // of the unbroken log
+  std::vector<TailSegment> tail{};     // in order; those not chained lie behind damage
+  LogEnd end{};                        // of the unbroken log
   std::uint64_t durable_position = 0;  // at least up to here it was durable
   std::vector<Damage> torn{};
-  std::vector<Damage> lost{};       // damage below the durable end; empty: nothing is lost
+  std::vector<Damage> lost{};  // damage below the durable end; empty: nothing is lost
 };
 
 // Reads the manifest and, unless it says that the log was closed properly, scans the tail. `writing`: reads
@@ -66,7 +66,8 @@ struct Recovered {
   std::uint64_t durable_offset = 0;
   RecoveryReport report{};
   std::optional<TailSegment> active{};  // writing: to go on with; reading: to follow
-  std::vector<TailSegment> sealed_tail{};  // reading: those before it that the manifest does not know as sealed
+  std::vector<TailSegment>
+      sealed_tail{};  // reading: those before it that the manifest does not know as sealed
 };
 
 // Opens a log for appending: makes it if it is not there, recovers it if it was not closed. The caller

@@ -27,44 +27,38 @@ class Rewriter {
     next_sequence_ = meta.base_sequence;
   }
 
-  void begin(const BeginBody& begin, const FrameFields& like) {
+  void begin(const BeginBody& begin, std::uint32_t epoch) {
+    epoch_ = epoch;
     std::array<std::byte, begin_body_bytes> body{};
     store_le(body.data(), static_cast<std::uint32_t>(ControlKind::segment_begin));
     store_le(body.data() + 8, begin.base_position);
     store_le(body.data() + 16, begin.predecessor_id);
     store_le(body.data() + 24, begin.predecessor_end);
-    control(body, like);
+    control(body);
   }
 
   // Takes over a frame of records, behind a gap if it does not follow.
   void copy(const Frame& frame) {
-    fields_ = {frame.header.base_offset, frame.header.sequence, frame.header.append_time_ms,
-               frame.header.epoch, 0};
-    if (frame.header.base_offset != next_offset_ || frame.header.sequence != next_sequence_)
-      gap(frame.header.base_offset, frame.header.sequence);
+    const FrameHeader& header = frame.header;
+    time_ms_ = header.append_time_ms;
+    epoch_ = header.epoch;
+    if (header.base_offset != next_offset_ || header.sequence != next_sequence_)
+      gap(header.base_offset, header.sequence);
+    const FrameFields fields{header.base_offset, header.sequence, header.append_time_ms,
+                             header.epoch, 0};
+    Bytes records = frame.body;
     if (frame.state == FrameState::sealed) {
-      writer_->write(fields_, frame.body, frame.count, sync_lag_unknown);
+      writer_->write(fields, frame.body, frame.count, sync_lag_unknown);
+      records = Body::parse(frame.body, frame.count)->records();
     } else {
-      copy_open(frame);
+      copy_open(fields, frame.body);
     }
-    next_offset_ = frame.header.base_offset + frame.count;
-    next_sequence_ = frame.header.sequence + 1;
-    records_ += frame.count;
     RecordView record;
-    Bytes records = frame.state == FrameState::sealed ? Body::parse(frame.body, frame.count)->records()
-                                                      : frame.body;
-    while (decode_record(records, frame.header.append_time_ms, record))
+    while (decode_record(records, header.append_time_ms, record))
       meta_.newest_ms = std::max(meta_.newest_ms, record.timestamp.time_since_epoch().count());
-  }
-
-  void gap(std::uint64_t to_offset, std::uint64_t to_sequence) {
-    std::array<std::byte, gap_body_bytes> body{};
-    store_le(body.data(), static_cast<std::uint32_t>(ControlKind::gap));
-    store_le(body.data() + 8, to_offset);
-    store_le(body.data() + 16, to_sequence);
-    control(body, fields_);
-    next_offset_ = to_offset;
-    next_sequence_ = to_sequence;
+    next_offset_ = header.base_offset + frame.count;
+    next_sequence_ = header.sequence + 1;
+    records_ += frame.count;
   }
 
   // Ends the segment at the given offset, and returns what the manifest is to say of it.
@@ -72,7 +66,8 @@ class Rewriter {
     if (next_offset_ != end_offset || next_sequence_ != end_sequence) gap(end_offset, end_sequence);
     std::array<std::byte, end_body_bytes> body{};
     store_le(body.data(), static_cast<std::uint32_t>(ControlKind::segment_end));
-    control(body, fields_);
+    control(body);
+    meta_.id = header_.id;
     meta_.end_offset = end_offset;
     meta_.end_sequence = end_sequence;
     meta_.end_position = static_cast<std::uint32_t>(writer_->position().value);
@@ -87,22 +82,28 @@ class Rewriter {
   std::uint64_t next_sequence() const noexcept { return next_sequence_; }
 
  private:
-  void control(Bytes body, FrameFields like) {
-    like.base_offset = next_offset_;
-    like.sequence = next_sequence_;
-    like.flags = flag_control;
-    writer_->write(like, body, 0, sync_lag_unknown);
-    fields_ = like;
+  void gap(std::uint64_t to_offset, std::uint64_t to_sequence) {
+    std::array<std::byte, gap_body_bytes> body{};
+    store_le(body.data(), static_cast<std::uint32_t>(ControlKind::gap));
+    store_le(body.data() + 8, to_offset);
+    store_le(body.data() + 16, to_sequence);
+    control(body);
+    next_offset_ = to_offset;
+    next_sequence_ = to_sequence;
+  }
+
+  void control(Bytes body) {
+    writer_->write({next_offset_, next_sequence_, time_ms_, epoch_, flag_control}, body, 0,
+                   sync_lag_unknown);
   }
 
   // A frame that was never sealed: its records, one by one.
-  void copy_open(const Frame& frame) {
-    writer_->open(fields_, sync_lag_unknown);
-    Bytes left = frame.body;
+  void copy_open(const FrameFields& fields, Bytes left) {
+    writer_->open(fields, sync_lag_unknown);
     RecordView ignored;
     while (!left.empty()) {
       const Bytes before = left;
-      if (!decode_record(left, frame.header.append_time_ms, ignored)) break;
+      if (!decode_record(left, fields.append_time_ms, ignored)) break;
       writer_->reserve(1);
       writer_->add(put_bytes(writer_->tail(), before.first(before.size() - left.size())), false);
     }
@@ -113,7 +114,8 @@ class Rewriter {
   SegmentMeta meta_;
   std::vector<std::byte> buffer_;
   std::optional<StoreWriter> writer_{};
-  FrameFields fields_{};
+  std::int64_t time_ms_ = 0;  // of the last frame
+  std::uint32_t epoch_ = 0;
   std::uint64_t next_offset_ = 0;
   std::uint64_t next_sequence_ = 0;
   std::uint64_t records_ = 0;
@@ -121,41 +123,60 @@ class Rewriter {
 
 class Salvager {
  public:
-  Salvager(StorageBackend& storage, const Progress& progress)
-      : storage_(storage), progress_(progress) {}
+  Salvager(StorageBackend& storage, const Progress& progress) : storage_(storage) {
+    options_.progress = progress;
+    options_.settle = true;
+  }
 
   Result<SalvageReport> run() {
     VARVE_TRY_ASSIGN(const auto lock, storage_.lock());
-    VARVE_TRY_ASSIGN(found_, examine(storage_, progress_, {}));
+    VARVE_TRY(finish_interrupted());
+    VARVE_TRY_ASSIGN(found_, examine(storage_, options_));
     if (found_.intact()) return std::move(report_);
     report_.needed = true;
-    for (const Damage& damage : found_.damage) report_.lost.push_back(damage);
+    report_.lost = found_.damage;
+    next_id_ = found_.manifest.next_segment_id;
+    for (const ExaminedSegment& segment : found_.segments)
+      next_id_ = std::max(next_id_, segment.meta.id + 1);
+
     VARVE_TRY(choose_copy_suffix());
+    for (const Damage& one : found_.inventory.misplaced) VARVE_TRY(move_aside(one.file));
     if (found_.manifest_rebuilt && storage_.stat(manifest_name))
       VARVE_TRY(copy(std::string(manifest_name)));
-
-    std::vector<SegmentMeta> kept;
-    std::vector<std::string> finished;
-    for (std::size_t i = 0; i < found_.segments.size(); ++i)
-      VARVE_TRY(keep(i, kept, finished));
-    // Copies and new files first, then their names, then what makes them count.
-    VARVE_TRY(storage_.sync_names());
-    for (const std::string& name : finished)
-      VARVE_TRY(storage_.rename(name + ".new", name));
-    VARVE_TRY(storage_.sync_names());
-    VARVE_TRY(store(kept));
+    for (std::size_t i = 0; i < found_.segments.size(); ++i) VARVE_TRY(keep(i));
+    VARVE_TRY(commit());
     return std::move(report_);
   }
 
  private:
+  // A salvage that was interrupted behind its commit point has only names left to change.
+  Result<void> finish_interrupted() {
+    auto manifest = load_manifest(storage_);
+    if (!manifest || !*manifest || !(**manifest).salvaging) return {};
+    report_.needed = true;
+    return put_in_place(**std::move(manifest));
+  }
+
+  // Gives the rewritten segments their names, then says that this is done.
+  Result<void> put_in_place(Manifest manifest) {
+    for (const SegmentMeta& meta : manifest.segments) {
+      const std::string rewritten = offset_name({meta.base_offset}, salvage_new_suffix);
+      if (SegmentFile::open(storage_, rewritten, OpenMode::read, manifest.log, meta.id))
+        VARVE_TRY(storage_.rename(rewritten, meta.name()));
+    }
+    VARVE_TRY(storage_.sync_names());
+    manifest.salvaging = false;
+    ++manifest.generation;
+    return store_manifest(storage_, manifest);
+  }
+
   // The first number that none of the copies has yet.
   Result<void> choose_copy_suffix() {
     VARVE_TRY_ASSIGN(const auto entries, storage_.list());
     for (int n = 1;; ++n) {
       suffix_ = std::string(salvaged_mark) + std::to_string(n);
-      if (std::none_of(entries.begin(), entries.end(), [&](const FileEntry& entry) {
-            return entry.name.ends_with(suffix_);
-          }))
+      if (std::none_of(entries.begin(), entries.end(),
+                       [&](const FileEntry& entry) { return entry.name.ends_with(suffix_); }))
         return {};
     }
   }
@@ -177,118 +198,140 @@ class Salvager {
     return {};
   }
 
-  // Where the log goes on behind a segment: what its successor starts with, if that is known.
-  std::uint64_t end_offset_of(std::size_t i) const {
-    const ExaminedSegment& segment = found_.segments[i];
-    std::uint64_t end = segment.extent_known ? segment.meta.end_offset : segment.scan.far_end.next_offset;
-    if (i + 1 < found_.segments.size())
-      end = std::max(end, found_.segments[i + 1].meta.base_offset);
-    return std::max(end, segment.meta.base_offset);
-  }
-
-  // Keeps a segment as it is if nothing of it is damaged, else rewrites it.
-  Result<void> keep(std::size_t i, std::vector<SegmentMeta>& kept, std::vector<std::string>& finished) {
-    ExaminedSegment& segment = found_.segments[i];
-    SegmentMeta& meta = segment.meta;
-    const SegmentScan& scan = segment.scan;
-    report_.lost.insert(report_.lost.end(), segment.damage.begin(), segment.damage.end());
-    const std::uint64_t end_offset = end_offset_of(i);
-    const bool whole = segment.file && scan.broken.empty() && segment.damage.empty() &&
-                       scan.far_end.next_offset == end_offset;
-    if (meta.id == 0) meta.id = kept.empty() ? 1 : kept.back().id + 1;
-    next_id_ = std::max(next_id_, meta.id + 1);
-    if (whole) {
-      meta.end_offset = scan.far_end.next_offset;
-      meta.end_sequence = scan.far_end.next_sequence;
-      meta.end_position = static_cast<std::uint32_t>(scan.far_end.position.value);
-      meta.newest_ms = scan.far_end.newest_ms;
-      meta.sealed = true;
-      report_.records_kept += scan.records + scan.records_behind;
-      if (meta.end_offset > meta.base_offset) kept.push_back(meta);
-      return {};
-    }
-    if (end_offset == meta.base_offset) return {};  // nothing is known to have been in it
-    if (segment.file || storage_.stat(meta.name())) VARVE_TRY(copy(meta.name()));
-    VARVE_TRY_ASSIGN(const SegmentMeta rewritten, rewrite(i, end_offset));
-    kept.push_back(rewritten);
-    finished.push_back(meta.name());
+  Result<void> move_aside(const std::string& name) {
+    VARVE_TRY(storage_.rename(name, name + suffix_));
+    report_.copies.push_back(name + suffix_);
     return {};
   }
 
-  Result<SegmentMeta> rewrite(std::size_t i, std::uint64_t end_offset) {
+  // Where the log goes on behind a segment: what its successor starts with, if that is known.
+  std::uint64_t end_offset_of(std::size_t i) const {
     const ExaminedSegment& segment = found_.segments[i];
+    std::uint64_t end = std::max(segment.meta.base_offset, segment.scan.far_end.next_offset);
+    if (segment.extent_known) end = std::max(end, segment.meta.end_offset);
+    for (std::size_t next = i + 1; next < found_.segments.size(); ++next) {
+      if (!found_.segments[next].header && !found_.segments[next].extent_known)
+        continue;  // not the log's
+      return std::max(end, found_.segments[next].meta.base_offset);
+    }
+    return end;
+  }
+
+  // Keeps a segment as it is if nothing of it is damaged, else rewrites it; what holds no record goes.
+  Result<void> keep(std::size_t i) {
+    ExaminedSegment& segment = found_.segments[i];
+    const SegmentScan& scan = segment.scan;
+    report_.lost.insert(report_.lost.end(), segment.damage.begin(), segment.damage.end());
+    const std::uint64_t end_offset = end_offset_of(i);
+    if (end_offset == segment.meta.base_offset) {
+      if (!segment.exists) return {};
+      if (!segment.header) return move_aside(segment.name());
+      dropped_.push_back({segment.header->id, segment.meta.base_offset});
+      return {};
+    }
+    if (!kept_.empty() && kept_.back().end_offset > segment.meta.base_offset)
+      return segment.exists ? move_aside(segment.name())
+                            : Result<void>();  // what is before it has its offsets
+    if (segment.header && segment.damage.empty() && scan.broken.empty() &&
+        scan.far_end.next_offset == end_offset) {
+      keep_whole(segment);
+      return {};
+    }
+    if (segment.exists) VARVE_TRY(copy(segment.name()));
+    return rewrite(segment, end_offset);
+  }
+
+  void keep_whole(const ExaminedSegment& segment) {
+    SegmentMeta meta = segment.meta;
+    const SegmentState& end = segment.scan.far_end;
+    meta.end_offset = end.next_offset;
+    meta.end_sequence = end.next_sequence;
+    meta.end_position = static_cast<std::uint32_t>(end.position.value);
+    meta.newest_ms = end.newest_ms;
+    meta.sealed = true;
+    report_.records_kept += segment.scan.records + segment.scan.records_behind;
+    kept_.push_back(meta);
+  }
+
+  Result<void> rewrite(const ExaminedSegment& segment, std::uint64_t end_offset) {
     SegmentHeader header;
     header.log = found_.manifest.log;
-    header.id = segment.meta.id;
+    header.id = next_id_++;
     header.salt = random_bits(nullptr);
     header.created_ms = now_ms(nullptr, Precision::exact);
-    header.capacity = capacity_for(segment);
+    VARVE_TRY_ASSIGN(header.capacity, capacity_for(segment));
     Rewriter rewriter(header, segment.meta);
-
-    FrameFields first;
-    first.epoch = found_.manifest.epoch();
-    rewriter.begin({segment.meta.base_position, 0, 0}, first);
-    std::uint64_t end_sequence = segment.meta.end_sequence;
-    if (segment.file) {
+    rewriter.begin({segment.meta.base_position, 0, 0}, found_.manifest.epoch());
+    if (segment.header) {
       ScanOptions options;
       options.visit = [&](const Frame& frame) {
         const bool good = frame.state == FrameState::sealed || frame.state == FrameState::open;
         if (good && !frame.header.is_control() && frame.count > 0) rewriter.copy(frame);
         return true;
       };
-      if (segment.extent_known) options.stop = segment.meta.end_position;
-      MappedSource source(*segment.file->mapping, {segment.file_size}, true, segment.file->name);
-      SegmentState start;
-      start.next_offset = segment.meta.base_offset;
-      start.next_sequence = segment.meta.base_sequence;
-      VARVE_TRY_ASSIGN([[maybe_unused]] const SegmentScan scanned,
-                       scan_segment(source, *segment.file, segment.file_size, start, options));
+      VARVE_TRY_ASSIGN(
+          [[maybe_unused]] const SegmentScan scanned,
+          scan_again(storage_, found_.manifest.log, segment, std::move(options), true));
     }
     report_.records_kept += rewriter.records();
-    end_sequence = std::max(end_sequence, rewriter.next_sequence());
-    const SegmentMeta meta = rewriter.end(end_offset, end_sequence);
-    VARVE_TRY_ASSIGN(const auto file, storage_.open(segment.meta.name() + ".new", OpenMode::create));
+    const std::uint64_t end_sequence =
+        std::max(segment.meta.end_sequence, rewriter.next_sequence());
+    kept_.push_back(rewriter.end(end_offset, end_sequence));
+    const std::string name = offset_name({segment.meta.base_offset}, salvage_new_suffix);
+    VARVE_TRY_ASSIGN(const auto file, storage_.open(name, OpenMode::create));
     VARVE_TRY(file->write_at({0}, rewriter.bytes()));
-    VARVE_TRY(file->sync());
-    return meta;
+    return file->sync();
   }
 
   // Room for all that the damaged file holds, and for a gap before every frame of it.
-  static std::uint32_t capacity_for(const ExaminedSegment& segment) {
+  static Result<std::uint32_t> capacity_for(const ExaminedSegment& segment) {
     const std::uint64_t gap_frame = frame_header_bytes + gap_body_bytes;
     const std::uint64_t gaps = segment.scan.broken.size() + 2;
-    const std::uint64_t open_tables = 64u << 10;
+    const std::uint64_t open_table = 4u << 20;  // of a frame that was left open
+    const std::uint64_t used =
+        std::max<std::uint64_t>(segment.scan.far_end.position.value, segment_header_bytes);
     const std::uint64_t wanted =
-        segment.file_size + segment_header_bytes + gaps * gap_frame + 2 * open_tables;
-    return static_cast<std::uint32_t>((wanted + 4095) / 4096 * 4096);
+        (used + begin_frame_bytes + gaps * gap_frame + open_table) / 4096 * 4096;
+    if (wanted > 2 * std::uint64_t{segment_bytes_limit})
+      return damage_error(segment.name(), "far larger than a segment can be");
+    return static_cast<std::uint32_t>(wanted);
   }
 
-  // The manifest that makes the kept segments the log, closed and clean.
-  Result<void> store(const std::vector<SegmentMeta>& kept) {
+  // Copies and new files first, then their names, then the manifest that makes them count; the names that
+  // it speaks of come after it, and are seen to by whoever finds it.
+  Result<void> commit() {
+    VARVE_TRY(storage_.sync_names());
     Manifest& manifest = found_.manifest;
-    manifest.segments = kept;
-    manifest.dropped.clear();
+    manifest.segments = kept_;
+    manifest.dropped.insert(manifest.dropped.end(), dropped_.begin(), dropped_.end());
     manifest.clean = true;
+    manifest.salvaging = true;
     ++manifest.generation;
-    manifest.next_segment_id = std::max(manifest.next_segment_id, next_id_);
-    if (!kept.empty()) {
-      const SegmentMeta& last = kept.back();
+    manifest.next_segment_id = next_id_;
+    if (!kept_.empty()) {
+      const SegmentMeta& last = kept_.back();
       manifest.next_offset = last.end_offset;
       manifest.next_sequence = last.end_sequence;
       manifest.next_position = last.base_position + last.end_position;
-      if (found_.manifest_rebuilt) manifest.start_offset = kept.front().base_offset;
-      for (const ExaminedSegment& segment : found_.segments)
-        manifest.append_time_ms =
-            std::max(manifest.append_time_ms, segment.scan.far_end.append_time_ms);
+      if (found_.manifest_rebuilt) manifest.start_offset = kept_.front().base_offset;
     }
-    manifest.epochs.push_back({manifest.epoch() + 1, manifest.next_offset});
-    return store_manifest(storage_, manifest);
+    std::uint32_t epoch = manifest.epoch();
+    for (const ExaminedSegment& segment : found_.segments) {
+      epoch = std::max(epoch, segment.scan.epoch);
+      manifest.append_time_ms =
+          std::max(manifest.append_time_ms, segment.scan.far_end.append_time_ms);
+    }
+    manifest.epochs.push_back({epoch + 1, manifest.next_offset});
+    VARVE_TRY(store_manifest(storage_, manifest));
+    return put_in_place(manifest);
   }
 
   StorageBackend& storage_;
-  const Progress& progress_;
+  ExamineOptions options_{};
   Examination found_{};
   SalvageReport report_{};
+  std::vector<SegmentMeta> kept_{};
+  std::vector<DroppedSegment> dropped_{};
   std::string suffix_{};
   std::uint64_t next_id_ = 1;
 };

@@ -9,8 +9,8 @@ namespace {
 
 class Scanner {
  public:
-  Scanner(ByteSource& source, const SegmentFile& file, std::uint64_t size, const SegmentState& start,
-          const ScanOptions& options)
+  Scanner(ByteSource& source, const SegmentFile& file, std::uint64_t size,
+          const SegmentState& start, const ScanOptions& options)
       : source_(source),
         name_(file.name),
         limit_{std::min(size, options.stop)},
@@ -18,15 +18,38 @@ class Scanner {
         walk_(FrameReader(source, file.header.salt), start) {}
 
   Result<SegmentScan> run() {
-    if (options_.trust_start) VARVE_TRY(unbroken_run());
-    scan_.end = scan_.far_end = walk_.state();
-    scan_.ended = scan_.far_ended = walk_.ended();
-    if (stopped_ || walk_.ended()) return std::move(scan_);
-    VARVE_TRY(look_behind());
+    if (options_.adopt_sequence) VARVE_TRY(adopt_sequence());
+    scan_.first_sequence = walk_.state().next_sequence;
+    for (int looks = options_.live ? 3 : 1;; --looks) {
+      if (options_.trust_start) VARVE_TRY(unbroken_run());
+      scan_.end = scan_.far_end = walk_.state();
+      scan_.ended = scan_.far_ended = walk_.ended();
+      if (stopped_ || walk_.ended()) break;
+      const SegmentWalk before = walk_;
+      const SegmentScan so_far = scan_;
+      VARVE_TRY(look_behind());
+      if (looks == 1 || stopped_ || scan_.broken.empty()) break;
+      // What was being written when the walk came by may be complete by now.
+      walk_ = before;
+      VARVE_TRY_ASSIGN(const Frame again, walk_.read());
+      if (!is_good(again) || is_empty_tail(again)) break;
+      scan_ = so_far;
+      bad_.reset();
+      empty_tail_ = false;
+    }
     return std::move(scan_);
   }
 
  private:
+  Result<void> adopt_sequence() {
+    VARVE_TRY_ASSIGN(const Frame first, walk_.frames().read(walk_.state().position));
+    if (first.state != FrameState::sealed) return {};
+    SegmentState state = walk_.state();
+    state.next_sequence = first.header.sequence;
+    walk_ = SegmentWalk(walk_.frames(), state);
+    return {};
+  }
+
   Result<void> unbroken_run() {
     while (walk_.state().position < limit_ && !walk_.ended()) {
       VARVE_TRY_ASSIGN(const Frame frame, walk_.read());
@@ -43,7 +66,8 @@ class Scanner {
       }
       if (scan_.frames == 0) scan_.begin = parse_begin(frame);
       if (options_.index != nullptr && !frame.header.is_control())
-        options_.index->add({frame.header.base_offset, frame.position.value, walk_.state().newest_ms});
+        options_.index->add(
+            {frame.header.base_offset, frame.position.value, walk_.state().newest_ms});
       scan_.before_open = walk_.state();
       walk_.accept(frame);
       ++scan_.frames;
@@ -89,19 +113,27 @@ class Scanner {
     walk_.resume_at(found);
     if (found.state == FrameState::bad) {
       note_proof(found);
-      add_damage(found.position, found.end(), found.header.base_offset,
+      const Position end = std::min(found.end(), limit_);
+      add_damage(found.position, end, found.header.base_offset,
                  found.header.base_offset + found.count, found.what);
-      visit(found);
+      if (!visit(found)) return {};
       SegmentState state = walk_.state();
-      state.position = std::min(found.end(), limit_);
+      // The size of an open frame is not covered by what was found valid of it.
+      state.position = found.header_valid ? end : found.position + frame_header_bytes;
       state.next_offset = found.header.base_offset + found.count;
       state.next_sequence = found.header.sequence + (found.header.is_control() ? 0 : 1);
       walk_ = SegmentWalk(walk_.frames(), state);
+      if (found.header_valid) scan_.far_end = state;
     }
     while (walk_.state().position < limit_ && !walk_.ended()) {
       VARVE_TRY_ASSIGN(const Frame frame, walk_.read());
       note_proof(frame);
-      if (!is_good(frame) || is_empty_tail(frame)) break;
+      if (!is_good(frame)) break;
+      if (is_empty_tail(frame)) {  // where the log went on
+        scan_.far_end = walk_.state();
+        break;
+      }
+      if (frame.position == Position{segment_header_bytes}) scan_.begin = parse_begin(frame);
       walk_.accept(frame);
       ++scan_.frames_behind;
       scan_.records_behind += frame.count;
@@ -122,6 +154,12 @@ class Scanner {
   }
 
   void note_proof(const Frame& frame) {
+    if (is_good(frame)) scan_.epoch = std::max(scan_.epoch, frame.header.epoch);
+    constexpr std::uint64_t step = 8u << 20;
+    if (options_.done && frame.position.value >= reported_ + step) {
+      reported_ = frame.position.value;
+      options_.done(reported_);
+    }
     std::optional<std::int64_t> proof;
     if (frame.state == FrameState::sealed || frame.header_valid)
       proof = durable_proof(frame.header.sync_lag, frame.position);
@@ -146,8 +184,8 @@ class Scanner {
     Position used = from;
     for (Position at = from; at < limit_;) {
       VARVE_TRY_ASSIGN(Bytes bytes, source_.at(at, std::min(chunk, limit_ - at)));
-      bytes = bytes.first(static_cast<std::size_t>(
-          std::min<std::uint64_t>({bytes.size(), chunk, limit_ - at})));
+      bytes = bytes.first(
+          static_cast<std::size_t>(std::min<std::uint64_t>({bytes.size(), chunk, limit_ - at})));
       if (bytes.empty()) break;
       if (!all_zero(bytes)) {
         std::size_t end = bytes.size();
@@ -169,6 +207,7 @@ class Scanner {
   bool empty_tail_ = false;
   bool moved_ = true;
   bool stopped_ = false;
+  std::uint64_t reported_ = 0;
 };
 
 }  // namespace

@@ -18,22 +18,24 @@ namespace varve::inline v0::detail {
 
 struct SegmentScan {
   // The unbroken run of frames from the start.
-  SegmentState end{};                  // behind its last frame
-  bool ended = false;                  // that was a segment_end
-  std::optional<BeginBody> begin{};    // from its first frame
+  SegmentState end{};                // behind its last frame
+  bool ended = false;                // that was a segment_end
+  std::optional<BeginBody> begin{};  // from its first frame, if that is intact
+  std::uint64_t first_sequence = 0;  // what the first frame was expected to have, or had
+  std::uint32_t epoch = 0;           // the greatest of any valid frame
   std::uint64_t frames = 0;
   std::uint64_t records = 0;
-  bool open_frame = false;             // its last frame was left open
-  SegmentState before_open{};          // where that starts
-  std::string what{};                  // what stands behind it, if that is not blank
+  bool open_frame = false;     // its last frame was left open
+  SegmentState before_open{};  // where that starts
+  std::string what{};          // what stands behind it, if that is not blank
 
   // What comes behind it.
-  SegmentState far_end{};              // behind the last valid frame of all
+  SegmentState far_end{};  // behind the last frame of all whose header is valid
   bool far_ended = false;
   std::uint64_t frames_behind = 0;
   std::uint64_t records_behind = 0;
-  std::uint64_t bytes_behind = 0;      // up to the last one that is not zero
-  std::vector<Damage> broken{};        // between valid frames, with the offsets missing there
+  std::uint64_t bytes_behind = 0;  // up to the last one that is not zero
+  std::vector<Damage> broken{};    // between valid frames, with the offsets missing there
   std::optional<std::uint64_t> first_base_behind{};  // base offset of the first valid frame there
 
   // Up to where the frames prove the log to have been durable: see durable_proof().
@@ -44,10 +46,15 @@ struct SegmentScan {
 
 // What a scan is asked to do besides.
 struct ScanOptions {
-  bool trust_start = true;         // whether `start` says what the first frame must say
-  std::uint64_t stop = ~std::uint64_t{0};  // sealed: where the segment ends; nothing behind it counts
-  GrowingIndex* index = nullptr;   // gets the frames of the unbroken run
-  std::function<bool(const Frame&)> visit{};  // called with every frame, good or bad; false: stop here
+  bool trust_start = true;  // whether `start` says what the first frame must say
+  std::uint64_t stop =
+      ~std::uint64_t{0};        // sealed: where the segment ends; nothing behind it counts
+  bool adopt_sequence = false;  // the first frame says what its sequence number is
+  bool live = false;  // a writer may be at work: look twice before calling anything broken
+  GrowingIndex* index = nullptr;  // gets the frames of the unbroken run
+  std::function<bool(const Frame&)>
+      visit{};  // called with every frame, good or bad; false: stop here
+  std::function<void(std::uint64_t)> done{};  // called now and then with the position reached
 };
 
 // Scans a segment's bytes from `start` to `size`. Errors are I/O errors and unknown formats only.

@@ -20,7 +20,7 @@ class Surveyor {
   }
 
   Result<Survey> run() {
-    VARVE_TRY(check_sealed());
+    VARVE_TRY(check_listed());
     start_at_sealed_end();
     if (found_.manifest.clean) {
       VARVE_TRY(take_clean());
@@ -29,37 +29,54 @@ class Surveyor {
       for (TailSegment& segment : found_.tail) VARVE_TRY(scan(segment));
       judge();
     }
+    std::erase_if(found_.manifest.segments,
+                  [&](const SegmentMeta& meta) { return is_missing(meta); });
     return std::move(found_);
   }
 
  private:
-  // Sealed segments are there, and long enough. Their contents are verified whenever they are read.
-  Result<void> check_sealed() {
+  // Listed segments are there, and long enough. Their contents are verified whenever they are read. A reader
+  // goes on with the others.
+  Result<void> check_listed() {
     for (const SegmentMeta& meta : found_.manifest.segments) {
       const Inventory::File* file = found_.inventory.find(meta.base_offset);
-      if (file == nullptr) return damage_error(meta.name(), "the segment is missing");
-      if (file->size < meta.end_position) {
-        return damage_error(meta.name(), "the file has " + std::to_string(file->size) +
-                                             " bytes, its durable records need " +
-                                             std::to_string(meta.end_position));
-      }
+      if (file != nullptr && file->size >= meta.end_position) continue;
+      const std::string what = file == nullptr ? "the segment is missing"
+                                               : "the file has " + std::to_string(file->size) +
+                                                     " bytes, its durable records need " +
+                                                     std::to_string(meta.end_position);
+      if (writing_) return damage_error(meta.name(), what);
+      found_.lost.push_back({meta.name(), {}, {}, {{meta.base_offset}, {meta.end_offset}}, what});
+      missing_.push_back(meta.id);
     }
     return {};
+  }
+
+  bool is_missing(const SegmentMeta& meta) const {
+    return std::find(missing_.begin(), missing_.end(), meta.id) != missing_.end();
   }
 
   // Where the part that the manifest knows the extent of ends.
   void start_at_sealed_end() {
     const Manifest& manifest = found_.manifest;
     const auto& segments = manifest.segments;
-    end_ = {manifest.next_offset,    manifest.next_sequence, manifest.next_position,
-            manifest.append_time_ms, 0,                      0};
+    end_ = {manifest.next_offset,
+            manifest.next_sequence,
+            manifest.next_position,
+            manifest.append_time_ms,
+            0,
+            0};
     std::size_t sealed = segments.size();
     if (sealed > 0 && !segments[sealed - 1].sealed) {
       --sealed;
       if (!manifest.clean) {
         const SegmentMeta& active = segments[sealed];
-        end_ = {active.base_offset,      active.base_sequence, active.base_position,
-                manifest.append_time_ms, 0,                    0};
+        end_ = {active.base_offset,
+                active.base_sequence,
+                active.base_position,
+                manifest.append_time_ms,
+                0,
+                0};
       }
     }
     if (sealed > 0) {
@@ -75,9 +92,8 @@ class Surveyor {
                        [&](const DroppedSegment& one) { return one.base_offset == base_offset; });
   }
   bool is_listed(std::uint64_t base_offset) const {
-    return std::any_of(
-        found_.manifest.segments.begin(), found_.manifest.segments.end(),
-        [&](const SegmentMeta& meta) { return meta.base_offset == base_offset; });
+    return std::any_of(found_.manifest.segments.begin(), found_.manifest.segments.end(),
+                       [&](const SegmentMeta& meta) { return meta.base_offset == base_offset; });
   }
 
   // The log was closed properly: what the manifest says is all there is.
@@ -88,7 +104,9 @@ class Surveyor {
         return damage_error(segment_name({file.base_offset}), "the log knows of no such segment");
       found_.inventory.unknown.push_back(segment_name({file.base_offset}));
     }
-    if (found_.manifest.segments.empty() || found_.manifest.segments.back().sealed) return {};
+    if (found_.manifest.segments.empty() || found_.manifest.segments.back().sealed ||
+        is_missing(found_.manifest.segments.back()))
+      return {};
     TailSegment segment;
     segment.meta = found_.manifest.segments.back();
     VARVE_TRY(open(segment, segment.meta.id));
@@ -100,6 +118,7 @@ class Surveyor {
     end.append_time_ms = found_.manifest.append_time_ms;
     end.newest_ms = segment.meta.newest_ms;
     segment.scan.far_end = end;
+    if (writing_) VARVE_TRY(check_clean_end(segment));
     VARVE_TRY(load_index(segment));
     found_.end.segment_id = segment.meta.id;
     found_.end.segment_end = segment.meta.end_position;
@@ -107,11 +126,29 @@ class Surveyor {
     return {};
   }
 
+  // Closing leaves the place of the next frame behind the last one. If there is something else, the manifest
+  // or the segment is an older copy, and appending would destroy records. Damage there does not matter.
+  Result<void> check_clean_end(const TailSegment& segment) {
+    MediumSource medium(*segment.file->file, segment.file_size);
+    VARVE_TRY_ASSIGN(
+        const Frame frame,
+        FrameReader(medium, segment.file->header.salt).read({segment.meta.end_position}));
+    const bool blank = frame.state == FrameState::blank;
+    const bool more = frame.state == FrameState::sealed || frame.header_valid ||
+                      (frame.state == FrameState::open && frame.count > 0);
+    if (!blank && !more) return {};
+    return damage_error(segment.file->name,
+                        std::string(blank ? "it ends before" : "it goes on behind") + " position " +
+                            std::to_string(segment.meta.end_position) +
+                            ", where it was closed by what " + std::string(manifest_name) +
+                            " says: one of them is an older copy");
+  }
+
   Result<void> open(TailSegment& segment, std::optional<std::uint64_t> id) {
-    VARVE_TRY_ASSIGN(segment.file,
-                     SegmentFile::open(storage_, segment_name({segment.meta.base_offset}),
-                                       writing_ ? OpenMode::write : OpenMode::read,
-                                       found_.manifest.log, id));
+    VARVE_TRY_ASSIGN(
+        segment.file,
+        SegmentFile::open(storage_, segment_name({segment.meta.base_offset}),
+                          writing_ ? OpenMode::write : OpenMode::read, found_.manifest.log, id));
     VARVE_TRY_ASSIGN(segment.file_size, segment.file->file->size());
     segment.index = std::make_shared<GrowingIndex>(options_.index_interval_bytes);
     return {};
@@ -153,7 +190,7 @@ class Surveyor {
   // that were begun after that.
   Result<void> open_tail() {
     const auto& segments = found_.manifest.segments;
-    if (!segments.empty() && !segments.back().sealed) {
+    if (!segments.empty() && !segments.back().sealed && !is_missing(segments.back())) {
       TailSegment segment;
       segment.meta = segments.back();
       VARVE_TRY(open(segment, segment.meta.id));
@@ -194,8 +231,9 @@ class Surveyor {
     VARVE_TRY_ASSIGN(segment.scan, scan_bytes(segment, start, options));
     const auto& begin = segment.scan.begin;
     // No predecessor is known to a log whose older segments are all removed.
-    const bool follows = end_.segment_id == 0 || (begin && begin->predecessor_id == end_.segment_id &&
-                                                  begin->predecessor_end == end_.segment_end);
+    const bool follows =
+        end_.segment_id == 0 || (begin && begin->predecessor_id == end_.segment_id &&
+                                 begin->predecessor_end == end_.segment_end);
     segment.chained = may_chain && begin && begin->base_position == end_.next_position && follows;
     if (!segment.chained) {
       broken_ = true;
@@ -230,13 +268,12 @@ class Surveyor {
     const bool lost = found_.durable_position > end_.next_position;
     std::vector<Damage>& damage = lost ? found_.lost : found_.torn;
     std::uint64_t expected = end_.next_offset;
+    const TailSegment* before = nullptr;
     for (const TailSegment& segment : found_.tail) {
+      const TailSegment* const predecessor = std::exchange(before, &segment);
       if (segment.chained && &segment != last) continue;
       if (!segment.chained) {
-        if (segment.meta.base_offset > expected) {
-          add(damage, segment, {0}, {0}, expected, segment.meta.base_offset,
-              "records before this segment are missing");
-        }
+        add_break(damage, predecessor, segment, expected);
         expected = std::max(expected, segment.meta.base_offset);
       }
       if (!segment.scan.torn()) continue;
@@ -251,16 +288,35 @@ class Surveyor {
     }
     if (lost && damage.empty() && last != nullptr) {
       const std::uint64_t bytes = found_.durable_position - end_.next_position;
-      add(damage, *last, last->scan.end.position, last->scan.end.position + bytes, expected, expected,
-          "durable bytes are blank");
+      add(damage, *last, last->scan.end.position, last->scan.end.position + bytes, expected,
+          expected, "durable bytes are blank");
     } else if (lost && damage.empty()) {
-      found_.lost.push_back({std::string(manifest_name), {}, {}, {{expected}, {expected}},
+      found_.lost.push_back({std::string(manifest_name),
+                             {},
+                             {},
+                             {{expected}, {expected}},
                              "durable segments behind its last one are missing"});
     }
   }
 
-  static void add(std::vector<Damage>& damage, const TailSegment& segment, Position begin, Position end,
-                  std::uint64_t first, std::uint64_t last, std::string what) {
+  // Tells why a segment does not continue the one before it.
+  static void add_break(std::vector<Damage>& damage, const TailSegment* before,
+                        const TailSegment& segment, std::uint64_t expected) {
+    const std::uint64_t base = std::max(expected, segment.meta.base_offset);
+    if (base == expected && before != nullptr && before->scan.torn()) return;  // told already
+    const auto& begin = segment.scan.begin;
+    if (before != nullptr && begin && begin->predecessor_id == before->meta.id &&
+        begin->predecessor_end > before->scan.far_end.position.value) {
+      return add(damage, *before, before->scan.far_end.position, {begin->predecessor_end}, expected,
+                 base, "its last bytes are missing");
+    }
+    add(damage, segment, {0}, {0}, expected, base,
+        base > expected ? "records before this segment are missing"
+                        : "it does not continue the segment before it");
+  }
+
+  static void add(std::vector<Damage>& damage, const TailSegment& segment, Position begin,
+                  Position end, std::uint64_t first, std::uint64_t last, std::string what) {
     damage.push_back({segment.file->name, begin, end, {{first}, {last}}, std::move(what)});
   }
 
@@ -282,6 +338,7 @@ class Surveyor {
   bool writing_;
   Survey found_{};
   LogEnd end_{};
+  std::vector<std::uint64_t> missing_{};  // ids of listed segments without a usable file
   bool broken_ = false;
 };
 
@@ -319,15 +376,20 @@ RecoveryReport report_of(const Survey& found) {
     ++report.segments_scanned;
     report.records_scanned += segment.scan.records;
     report.bytes_scanned += segment.scan.end.position.value;
-    report.frames_dropped += segment.scan.frames_behind + (segment.chained ? 0 : segment.scan.frames);
+    if (!found.lost.empty()) continue;  // then what is behind the damage is kept
+    report.frames_dropped +=
+        segment.scan.frames_behind + (segment.chained ? 0 : segment.scan.frames);
     report.bytes_dropped += segment.scan.bytes_behind;
+    if (!segment.chained)
+      report.bytes_dropped += segment.scan.end.position.value - segment_header_bytes;
   }
   return report;
 }
 
 std::uint64_t durable_offset_of(const Survey& found) {
   if (found.durable_position >= found.end.next_position) return found.end.next_offset;
-  std::uint64_t durable = found.tail.empty() ? found.end.next_offset : found.tail[0].meta.base_offset;
+  std::uint64_t durable =
+      found.tail.empty() ? found.end.next_offset : found.tail[0].meta.base_offset;
   for (const TailSegment& segment : found.tail) {
     if (!segment.chained || segment.meta.base_position > found.durable_position) break;
     const std::uint64_t position = found.durable_position - segment.meta.base_position;

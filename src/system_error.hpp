@@ -22,4 +22,11 @@ inline Error system_error(int errno_value, std::string context) {
   return {Errc::no_space, std::move(context)};
 }
 
+// Whether an operation failed for want of something that may be there again later, having changed nothing.
+inline bool is_transient(const Error& error) noexcept {
+  return error == Errc::no_space || error.code() == std::errc::too_many_files_open ||
+         error.code() == std::errc::too_many_files_open_in_system ||
+         error.code() == std::errc::not_enough_memory;
+}
+
 }  // namespace varve::inline v0::detail

@@ -10,10 +10,11 @@ namespace varve::inline v0::detail {
 
 struct Watermarks {
   std::atomic<std::uint64_t> start{0};
-  std::atomic<std::uint64_t> end{0};      // stored after what it shows is in place, and its segment published
+  std::atomic<std::uint64_t> end{
+      0};  // stored after what it shows is in place, and its segment published
   std::atomic<std::uint64_t> durable{0};
-  EventCount appended;                    // end moved, or nothing will move any more
-  EventCount synced;                      // durable moved, a flush ended, or nothing will move any more
+  EventCount appended;  // end moved, or nothing will move any more
+  EventCount synced;    // durable moved, a flush ended, or nothing will move any more
 };
 
 }  // namespace varve::inline v0::detail

@@ -16,15 +16,15 @@ namespace varve::inline v0 {
 enum class Errc {
   offset_out_of_range = 1,  // the log does not hold that offset; the context gives the valid range
   corrupt,                  // bytes that were durable are damaged or gone; the context says which
-  batch_too_large,          // the record or batch exceeds Options::batch_bytes_max; nothing was written
-  invalid_argument,         // an argument or an option makes no sense; nothing was done
-  locked,                   // another Log, here or in another process, has it open for writing
-  unsupported_format,       // written by a version of varve that this one does not know
-  not_a_log,                // the directory holds something else
-  no_space,                 // nowhere to put the record; appends resume once there is space again
-  closed,                   // the log was closed
-  read_only,                // the log was opened for reading only
-  failed,                   // an earlier write or sync failed, so nothing more is accepted: reopen
+  batch_too_large,     // the record or batch exceeds Options::batch_bytes_max; nothing was written
+  invalid_argument,    // an argument or an option makes no sense; nothing was done
+  locked,              // another Log, here or in another process, has it open for writing
+  unsupported_format,  // written by a version of varve that this one does not know
+  not_a_log,           // the directory holds something else
+  no_space,            // nowhere to put the record; appends resume once there is space again
+  closed,              // the log was closed
+  read_only,           // the log was opened for reading only
+  failed,              // an earlier write or sync failed, so nothing more is accepted: reopen
 };
 
 // The category named "varve" of the codes above.

@@ -17,7 +17,18 @@ namespace varve::inline v0 {
 // What a call into storage is about. `map` covers mapping and populating, `read` asking for a file's
 // size, `list` stat().
 enum class StorageOp : std::uint8_t {
-  open, read, write, allocate, resize, sync, map, rename, remove, sync_names, list, lock
+  open,
+  read,
+  write,
+  allocate,
+  resize,
+  sync,
+  map,
+  rename,
+  remove,
+  sync_names,
+  list,
+  lock
 };
 
 // Which calls fail, and how. A call fails when it is of the given kind (any kind if none is given), its

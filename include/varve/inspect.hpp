@@ -22,9 +22,9 @@ struct VerifyReport {
   std::uint64_t frames = 0;
   std::uint64_t records = 0;
   std::uint64_t bytes = 0;
-  OffsetRange offsets{};              // what the log holds
-  std::vector<Damage> damage{};       // durable records that are damaged, files that are missing
-  std::vector<Damage> torn{};         // an unsynced tail; the next open for append will drop it
+  OffsetRange offsets{};         // what the log holds
+  std::vector<Damage> damage{};  // durable records that are damaged, files that are missing
+  std::vector<Damage> torn{};    // an unsynced tail; the next open for append will drop it
   std::vector<std::string> stale_indexes{};  // to be rebuilt; harmless
   std::vector<std::string> unknown_files{};  // not varve's
 

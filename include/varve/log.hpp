@@ -24,6 +24,9 @@ namespace varve::inline v0 {
 // open, close, moving and destroying must not run beside anything else, except that close() lets
 // appends that are under way finish or answer Errc::closed.
 //
+// After fork() a Log belongs to the parent: in the child, appends answer Errc::closed, and destroying it does
+// nothing to the log.
+//
 // Offsets in the log: start_offset() <= durable_offset() <= end_offset(). Records in
 // [start_offset(), end_offset()) can be read, those below durable_offset() survive a loss of power.
 class VARVE_EXPORT Log {

@@ -46,7 +46,7 @@ struct Options {
   Access access = Access::read_write;
   bool create = true;  // make the directory and the log if there is none
 
-  // Size at which a segment is full, 16 KiB to 1 GiB. A record never spans two.
+  // Size at which a segment is full: 16 KiB to 1 GiB, a multiple of 4096. A record never spans two.
   std::uint32_t segment_bytes = 64u << 20;
 
   // The sparse index has an entry about every so many bytes.

@@ -105,8 +105,9 @@ class HeadersView {
 struct RecordView {
   Offset offset{};
   Epoch epoch{};
-  Timestamp timestamp{};    // the record's own, or the time of its append
-  Timestamp append_time{};  // when the log took it, to the precision of its frame; never runs backwards
+  Timestamp timestamp{};  // the record's own, or the time of its append
+  Timestamp
+      append_time{};  // when the log took it, to the precision of its frame; never runs backwards
   std::optional<Bytes> key{};
   std::optional<Bytes> value{};
   HeadersView headers{};

@@ -14,10 +14,10 @@
 namespace varve::inline v0 {
 
 struct SalvageReport {
-  bool needed = false;                  // whether anything was wrong; if not, nothing was changed
+  bool needed = false;  // whether anything was wrong; if not, nothing was changed
   std::uint64_t records_kept = 0;
-  std::vector<Damage> lost{};           // what could not be saved, with the offsets
-  std::vector<std::string> copies{};    // files that hold the damaged originals, in the same storage
+  std::vector<Damage> lost{};         // what could not be saved, with the offsets
+  std::vector<std::string> copies{};  // files that hold the damaged originals, in the same storage
 };
 
 // Makes a log that opening refuses as corrupt usable again. Every damaged file is first copied, byte

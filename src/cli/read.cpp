@@ -94,13 +94,12 @@ Printer::Next Printer::print(const RecordView& record) {
 
 // Behind damage the reader goes on with what is left; anything else ends the reading.
 Printer::Next Printer::meet(const Error& error) {
-  output_.flush();
-  exit_ = worse(exit_, fail(error));
-  if (error != Errc::corrupt) return Next::stop;
   std::string damage = fmt::format("{} {}", reader_.next_offset().value, error.message());
   if (damage == last_damage_) return Next::stop;  // there is no way past it
   last_damage_ = std::move(damage);
-  return Next::go_on;
+  output_.flush();
+  exit_ = worse(exit_, fail(error));
+  return error == Errc::corrupt ? Next::go_on : Next::stop;
 }
 
 Printer::Next Printer::wait_for_more() {

@@ -28,8 +28,8 @@ Result<bool> agreed(StorageBackend& storage, Output& output) {
   if (!report) return report.error();
   for (const Damage& damage : report->damage) output.line("damaged   " + to_text(damage));
   output.flush();
-  return confirm(fmt::format("{} damaged places in {}. Go on with what is left, for good?",
-                             report->damage.size(), storage.describe()));
+  return confirm(fmt::format("{} is damaged, in {} place(s). Give up what is lost, for good?",
+                             storage.describe(), report->damage.size()));
 }
 
 void print(const SalvageReport& report, Output& output) {

@@ -45,7 +45,8 @@ Exit run_verify(const LookCommand& command) {
   else
     print_text(*report, output);
   if (report->intact()) return output.finish(Exit::ok);
-  complain(fmt::format("{} damaged places", report->damage.size()));
+  complain(fmt::format("{} is damaged, in {} place(s)", command.directory.string(),
+                       report->damage.size()));
   return output.finish(Exit::corrupt);
 }
 

@@ -41,7 +41,8 @@ inline RecordSize measure(const Record& record) noexcept {
   if (!record.headers.empty()) {
     for (const Header& header : record.headers) {
       size.headers += varint_size(header.name.size()) + header.name.size();
-      size.headers += header.value ? varint_size(header.value->size() + 1) + header.value->size() : 1;
+      size.headers +=
+          header.value ? varint_size(header.value->size() + 1) + header.value->size() : 1;
     }
     size.total += varint_size(record.headers.size()) + varint_size(size.headers) + size.headers;
   }

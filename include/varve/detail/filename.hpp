@@ -30,7 +30,9 @@ inline std::string offset_name(Offset base_offset, std::string_view suffix) {
   return name.append(suffix);
 }
 
-inline std::string segment_name(Offset base_offset) { return offset_name(base_offset, segment_suffix); }
+inline std::string segment_name(Offset base_offset) {
+  return offset_name(base_offset, segment_suffix);
+}
 inline std::string index_name(Offset base_offset) { return offset_name(base_offset, index_suffix); }
 
 // The base offset in a name of 20 digits and that suffix, or nullopt.

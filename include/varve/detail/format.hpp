@@ -90,12 +90,12 @@ inline constexpr std::uint16_t frame_magic_sealed = 0x4656;  // "VF"
 inline constexpr std::uint16_t frame_magic_open = 0x4F56;    // "VO"
 
 enum FrameFlags : std::uint8_t {
-  flag_kafka = 1,          // the body is a Kafka record batch, else varve's own encoding
-  flag_compressed = 2,     // of varve's own encoding
-  flag_control = 4,        // the body is a control record, no user record is in it
+  flag_kafka = 1,       // the body is a Kafka record batch, else varve's own encoding
+  flag_compressed = 2,  // of varve's own encoding
+  flag_control = 4,     // the body is a control record, no user record is in it
   flag_transactional = 8,
   flag_compacted = 16,
-  flag_pad = 32,           // nothing but filling
+  flag_pad = 32,  // nothing but filling
 };
 inline constexpr std::uint8_t known_flags = flag_control;  // what this version can read
 
@@ -205,9 +205,10 @@ inline std::uint64_t durability_word(std::uint32_t sync_lag, std::uint64_t salt,
 // theirs is that of the next frame of records, as their base offset is the next record's.
 
 enum class ControlKind : std::uint32_t {
-  segment_begin = 1,  // u64 base position, u64 predecessor id (0: none), u64 predecessor's end position
-  segment_end = 2,    // nothing
-  gap = 3,            // u64 next offset, u64 next sequence: what lies between was lost, and salvaged around
+  segment_begin =
+      1,  // u64 base position, u64 predecessor id (0: none), u64 predecessor's end position
+  segment_end = 2,  // nothing
+  gap = 3,  // u64 next offset, u64 next sequence: what lies between was lost, and salvaged around
 };
 
 inline constexpr std::uint32_t begin_body_bytes = 32;

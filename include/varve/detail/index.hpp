@@ -22,7 +22,8 @@ namespace varve::inline v0::detail {
 struct IndexEntry {
   std::uint64_t offset = 0;    // the frame's base offset
   std::uint64_t position = 0;  // where it starts
-  std::int64_t newest_ms = std::numeric_limits<std::int64_t>::min();  // greatest timestamp before it
+  std::int64_t newest_ms =
+      std::numeric_limits<std::int64_t>::min();  // greatest timestamp before it
 };
 
 inline constexpr std::size_t index_entry_bytes = 24;
@@ -51,10 +52,10 @@ std::optional<IndexEntry> find_offset(const Entries& entries, std::size_t size, 
 }
 
 template <class Entries>
-std::optional<IndexEntry> find_position(const Entries& entries, std::size_t size, Position position) {
-  return last_not_above(entries, size, [&](const IndexEntry& entry) {
-    return entry.position > position.value;
-  });
+std::optional<IndexEntry> find_position(const Entries& entries, std::size_t size,
+                                        Position position) {
+  return last_not_above(entries, size,
+                        [&](const IndexEntry& entry) { return entry.position > position.value; });
 }
 
 // The last entry before which no record is as young as `time`: the first that is comes at or after it.
@@ -114,7 +115,8 @@ class GrowingIndex {
   std::uint32_t interval_;
   std::uint64_t last_position_ = 0;
   std::atomic<std::size_t> size_{0};
-  std::unique_ptr<std::atomic<Chunk*>[]> owned_ = std::make_unique<std::atomic<Chunk*>[]>(chunks_max);
+  std::unique_ptr<std::atomic<Chunk*>[]> owned_ =
+      std::make_unique<std::atomic<Chunk*>[]>(chunks_max);
   std::span<std::atomic<Chunk*>> chunks_{owned_.get(), chunks_max};
 };
 
@@ -179,7 +181,8 @@ class SealedIndex {
   std::size_t size() const noexcept { return size_; }
   IndexEntry operator()(std::size_t i) const noexcept {
     const std::byte* at = mapping_->data() + index_header_bytes + i * index_entry_bytes;
-    return {load_le<std::uint64_t>(at), load_le<std::uint64_t>(at + 8), load_le<std::int64_t>(at + 16)};
+    return {load_le<std::uint64_t>(at), load_le<std::uint64_t>(at + 8),
+            load_le<std::int64_t>(at + 16)};
   }
 
   std::optional<IndexEntry> find(Offset offset) const { return find_offset(*this, size_, offset); }

@@ -45,8 +45,11 @@ struct SegmentMeta {
 
   std::string name() const { return segment_name({base_offset}); }
   SegmentInfo info() const {
-    return {name(), {{base_offset}, {end_offset}}, end_position,
-            Timestamp(std::chrono::milliseconds(newest_ms == no_time ? 0 : newest_ms)), sealed};
+    return {name(),
+            {{base_offset}, {end_offset}},
+            end_position,
+            Timestamp(std::chrono::milliseconds(newest_ms == no_time ? 0 : newest_ms)),
+            sealed};
   }
 };
 
@@ -144,7 +147,8 @@ inline std::optional<GapBody> parse_gap(const Frame& frame) noexcept {
 // Walks a segment frame by frame, checking that each continues the one before.
 class SegmentWalk {
  public:
-  SegmentWalk(FrameReader frames, SegmentState state) : frames_(frames), state_(state) {}
+  SegmentWalk(FrameReader frames, SegmentState state, bool ended = false)
+      : frames_(frames), state_(state), ended_(ended) {}
 
   const SegmentState& state() const noexcept { return state_; }
   const FrameReader& frames() const noexcept { return frames_; }
@@ -163,6 +167,9 @@ class SegmentWalk {
     }
     return frame;
   }
+
+  // The greatest timestamp up to and including the frame that read() returned last.
+  std::int64_t newest_ms() const noexcept { return std::max(state_.newest_ms, newest_ms_); }
 
   // Moves over a frame that read() returned sealed or open.
   void accept(const Frame& frame) noexcept {
@@ -200,7 +207,8 @@ class SegmentWalk {
       return "the frame's sequence number does not continue the frame before it";
     if (header.append_time_ms < state_.append_time_ms && state_.append_time_ms != no_time)
       return "the frame's time is before that of the frame before it";
-    if (header.base_offset > offset_max.value || frame.count > offset_max.value - header.base_offset)
+    if (header.base_offset > offset_max.value ||
+        frame.count > offset_max.value - header.base_offset)
       return "the frame's offsets exceed what an offset can be";
     if (header.is_control()) return check_control(frame);
     return check_records(frame);
@@ -209,8 +217,10 @@ class SegmentWalk {
   const char* check_control(const Frame& frame) noexcept {
     if (frame.count != 0) return "a control frame with records";
     switch (control_kind(frame).value_or(ControlKind{})) {
-      case ControlKind::segment_begin: return parse_begin(frame) ? nullptr : "a malformed segment_begin";
-      case ControlKind::segment_end: return nullptr;
+      case ControlKind::segment_begin:
+        return parse_begin(frame) ? nullptr : "a malformed segment_begin";
+      case ControlKind::segment_end:
+        return nullptr;
       case ControlKind::gap: {
         const auto gap = parse_gap(frame);
         if (!gap || gap->next_offset < state_.next_offset || gap->next_offset > offset_max.value)

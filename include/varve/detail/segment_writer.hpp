@@ -28,8 +28,9 @@ class SegmentWriter {
     file->name = spare_name;
     file->header = header;
     VARVE_TRY_ASSIGN(file->file, storage.open(spare_name, OpenMode::create));
-    const std::uint64_t first = std::min<std::uint64_t>(header.capacity, step_bytes_min);
-    VARVE_TRY(file->file->allocate(first));
+    VARVE_TRY_ASSIGN(const std::uint64_t first,
+                     allocate(*file->file, std::min<std::uint64_t>(header.capacity, least_bytes),
+                              std::min<std::uint64_t>(header.capacity, step_bytes_min)));
     std::array<std::byte, segment_header_bytes> block{};
     store_segment_header(block.data(), header);
     VARVE_TRY(file->file->write_at({0}, block));
@@ -87,10 +88,12 @@ class SegmentWriter {
     if (end > allocated_) {
       const std::uint64_t step = std::clamp(capacity() / 8, step_bytes_min, step_bytes_max);
       const std::uint64_t wanted = std::min(capacity(), (end + step - 1) / step * step);
-      VARVE_TRY(file_->file->allocate(wanted));
-      allocated_ = wanted;
+      const std::uint64_t least =
+          std::min(capacity(), (end + least_bytes - 1) / least_bytes * least_bytes);
+      VARVE_TRY_ASSIGN(allocated_, allocate(*file_->file, least, wanted));
     }
-    return populate_to(std::max(end, std::min(allocated_, (end / populate_bytes + 1) * populate_bytes)));
+    return populate_to(
+        std::max(end, std::min(allocated_, (end / populate_bytes + 1) * populate_bytes)));
   }
 
   // Starts the segment: its first frame says what it continues.
@@ -122,9 +125,9 @@ class SegmentWriter {
   // Whether `bytes` more of `count` records fit before the segment's last frame.
   bool fits(std::uint64_t bytes, std::uint64_t count) const noexcept {
     const bool fresh = starts_frame(bytes, count);
-    const Position end = fresh ? store_.end_if_sealed() + frame_header_bytes +
-                                     align_frame(body_size(bytes, count))
-                               : store_.end_with(bytes, count);
+    const Position end =
+        fresh ? store_.end_if_sealed() + frame_header_bytes + align_frame(body_size(bytes, count))
+              : store_.end_with(bytes, count);
     return end.value + frame_header_bytes + end_frame_bytes <= capacity();
   }
 
@@ -144,15 +147,18 @@ class SegmentWriter {
   void reserve(std::size_t count) { store_.reserve(count); }
 
   // Adds records to the open frame and shows them. They fit, and there is memory reserved for them.
-  // An append as large as a frame is sealed at once: returns whether that is so, and the caller opens the next.
+  // An append as large as a frame is to be sealed at once: returns whether that is so, and the caller sees to it.
   bool append(std::span<const Record> records, std::span<const RecordSize> sizes,
               std::uint64_t bytes, std::int64_t now_ms) noexcept {
-    const bool alone = store_.open_count() == 0 && body_size(bytes, records.size()) >= frame_body_target;
+    const bool alone =
+        store_.open_count() == 0 && body_size(bytes, records.size()) >= frame_body_target;
     std::int64_t newest = newest_ms();
     for (std::size_t i = 0; i < records.size(); ++i) {
       const Record& record = records[i];
-      store_.add(encode_record(store_.tail(), record, sizes[i], store_.open_time_ms(), now_ms), !alone);
-      newest = std::max(newest, record.timestamp ? record.timestamp->time_since_epoch().count() : now_ms);
+      store_.add(encode_record(store_.tail(), record, sizes[i], store_.open_time_ms(), now_ms),
+                 !alone);
+      newest = std::max(newest,
+                        record.timestamp ? record.timestamp->time_since_epoch().count() : now_ms);
     }
     next_offset_ += records.size();
     newest_ms_.store(newest, std::memory_order_relaxed);
@@ -177,20 +183,39 @@ class SegmentWriter {
 
   // As the manifest is to remember it.
   SegmentMeta meta(bool sealed) const {
-    return {id_, base_offset_, next_offset_, base_sequence_, next_sequence_, base_position_, newest_ms(),
-            static_cast<std::uint32_t>(store_.position().value), sealed};
+    return {id_,
+            base_offset_,
+            next_offset_,
+            base_sequence_,
+            next_sequence_,
+            base_position_,
+            newest_ms(),
+            static_cast<std::uint32_t>(store_.position().value),
+            sealed};
   }
 
  private:
   static constexpr std::uint64_t step_bytes_min = 1u << 20;
   static constexpr std::uint64_t step_bytes_max = 16u << 20;
   static constexpr std::uint64_t populate_bytes = 1u << 20;
+  static constexpr std::uint64_t least_bytes = 16u << 10;
 
-  SegmentWriter(std::shared_ptr<SegmentFile> file, Position end, std::shared_ptr<GrowingIndex> index)
+  SegmentWriter(std::shared_ptr<SegmentFile> file, Position end,
+                std::shared_ptr<GrowingIndex> index)
       : file_(std::move(file)),
         store_(file_->mapping->data(), file_->header.salt, end),
         index_(std::move(index)),
         id_(file_->header.id) {}
+
+  // Reserves `wanted` bytes or, where the disk is nearly full, what is needed now. Returns which.
+  static Result<std::uint64_t> allocate(StorageFile& file, std::uint64_t least,
+                                        std::uint64_t wanted) {
+    auto allocated = file.allocate(wanted);
+    if (allocated) return wanted;
+    if (allocated.error() != Errc::no_space || least >= wanted) return allocated.error();
+    VARVE_TRY(file.allocate(least));
+    return least;
+  }
 
   void write_control(FrameFields fields, Bytes body, std::uint32_t sync_lag) noexcept {
     fields.flags = flag_control;

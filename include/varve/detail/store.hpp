@@ -96,9 +96,11 @@ class MediumSource final : public ByteSource {
         std::max(window_bytes, (end - begin_.value + block - 1) / block * block);
     buffer_.resize(std::max<std::uint64_t>(buffer_.size(), wanted + block));
     filled_ = 0;
-    VARVE_TRY_ASSIGN(filled_, file_->read_medium(begin_, {window(), static_cast<std::size_t>(wanted)}));
+    VARVE_TRY_ASSIGN(filled_,
+                     file_->read_medium(begin_, {window(), static_cast<std::size_t>(wanted)}));
     if (begin_.value + filled_ < end)
-      return Error(std::make_error_code(std::errc::io_error), "the file became shorter while it was read");
+      return Error(std::make_error_code(std::errc::io_error),
+                   "the file became shorter while it was read");
     return {};
   }
 
@@ -128,6 +130,7 @@ struct Frame {
   const char* what = "";      // of a bad frame: what is wrong with it
 
   Position end() const noexcept { return position + header.frame_bytes(); }
+  bool good() const noexcept { return state == FrameState::sealed || state == FrameState::open; }
 };
 
 inline bool all_zero(Bytes bytes) noexcept {
@@ -227,19 +230,25 @@ class FrameReader {
  private:
   static constexpr std::uint64_t probe_bytes = 256u << 10;
 
+  // What is intact but of another version is not damage.
+  static Result<void> check_known(const FrameHeader& header) {
+    if (header.version == format_version && (header.flags & ~known_flags) == 0) return {};
+    return Error(Errc::unsupported_format, "a frame of version " + std::to_string(header.version) +
+                                               " with flags " + std::to_string(header.flags));
+  }
+
   Result<Frame> read_sealed(Frame frame) const {
     const FrameHeader& header = frame.header;
     if (!valid_header(header, frame.position)) {
       frame.what = "the frame header does not match its check";
       return frame;
     }
-    if (header.version != format_version || (header.flags & ~known_flags) != 0)
-      return Error(Errc::unsupported_format, "a frame of version " + std::to_string(header.version) +
-                                                 " with flags " + std::to_string(header.flags));
+    VARVE_TRY(check_known(header));
     frame.header_valid = true;
     frame.count = header.count;
-    VARVE_TRY_ASSIGN(Bytes bytes,
-                     source_->at(frame.position, frame_header_bytes + std::uint64_t{header.body_bytes}));
+    VARVE_TRY_ASSIGN(
+        Bytes bytes,
+        source_->at(frame.position, frame_header_bytes + std::uint64_t{header.body_bytes}));
     if (bytes.size() < frame_header_bytes + std::uint64_t{header.body_bytes}) {
       frame.what = "the file ends within the frame";
       return frame;
@@ -256,12 +265,13 @@ class FrameReader {
   Result<Frame> read_open(Frame frame) const {
     const FrameHeader& header = frame.header;
     const std::uint64_t hash = open_header_hash(header, salt_, frame.position);
-    VARVE_TRY_ASSIGN(Bytes bytes,
-                     source_->at(frame.position, frame_header_bytes + std::uint64_t{header.body_bytes}));
     frame.what = "the open frame does not match its check";
-    if (low32(hash) != header.check ||
-        bytes.size() < frame_header_bytes + std::uint64_t{header.body_bytes})
-      return frame;
+    if (low32(hash) != header.check) return frame;
+    VARVE_TRY(check_known(header));
+    VARVE_TRY_ASSIGN(
+        Bytes bytes,
+        source_->at(frame.position, frame_header_bytes + std::uint64_t{header.body_bytes}));
+    if (bytes.size() < frame_header_bytes + std::uint64_t{header.body_bytes}) return frame;
     const Bytes body = bytes.subspan(frame_header_bytes, header.body_bytes);
 
     frame.running = hash;
@@ -312,7 +322,7 @@ class StoreWriter {
   StoreWriter(std::byte* base, std::uint64_t salt, Position end)
       : base_(base), salt_(salt), position_(end) {}
 
-  Position position() const noexcept { return position_; }  // of the open frame
+  Position position() const noexcept { return position_; }           // of the open frame
   std::uint64_t open_bytes() const noexcept { return open_bytes_; }  // records in it
   std::uint32_t open_count() const noexcept { return static_cast<std::uint32_t>(ends_.size()); }
 
@@ -369,7 +379,8 @@ class StoreWriter {
 
   // Shows all records taken in so far to other processes, and to whoever recovers this one's death.
   void publish() noexcept {
-    store_release(at(position_) + 8, pack(static_cast<std::uint32_t>(open_bytes_), high32(running_)));
+    store_release(at(position_) + 8,
+                  pack(static_cast<std::uint32_t>(open_bytes_), high32(running_)));
   }
 
   // Seals the open frame, if there is anything in it, and moves behind it. The caller opens the next.
@@ -389,7 +400,7 @@ class StoreWriter {
   void write(const FrameFields& fields, Bytes body, std::uint32_t count,
              std::uint32_t sync_lag) noexcept {
     VARVE_ASSERT(ends_.empty());
-    std::memcpy(at(position_) + frame_header_bytes, body.data(), body.size());
+    put_bytes(at(position_) + frame_header_bytes, body);
     header_ = FrameHeader{};
     header_.version = format_version;
     header_.flags = fields.flags;
@@ -438,12 +449,18 @@ class StoreWriter {
 
   std::uint64_t header_word(int word) const noexcept {
     switch (word) {
-      case 1: return pack(header_.body_bytes, header_.count);
-      case 2: return header_.base_offset;
-      case 3: return header_.sequence;
-      case 4: return static_cast<std::uint64_t>(header_.append_time_ms);
-      case 5: return pack(header_.sync_lag, header_.epoch);
-      default: return header_.body_check;
+      case 1:
+        return pack(header_.body_bytes, header_.count);
+      case 2:
+        return header_.base_offset;
+      case 3:
+        return header_.sequence;
+      case 4:
+        return static_cast<std::uint64_t>(header_.append_time_ms);
+      case 5:
+        return pack(header_.sync_lag, header_.epoch);
+      default:
+        return header_.body_check;
     }
   }
 

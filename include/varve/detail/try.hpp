@@ -7,10 +7,9 @@
 #define VARVE_DETAIL_CONCAT(a, b) VARVE_DETAIL_CONCAT_(a, b)
 
 // VARVE_TRY(expression): for a Result whose value is not needed.
-#define VARVE_TRY(...)                                             \
-  do {                                                             \
-    if (auto varve_result_ = (__VA_ARGS__); !varve_result_)        \
-      return varve_result_.error();                                \
+#define VARVE_TRY(...)                                                                    \
+  do {                                                                                    \
+    if (auto varve_result_ = (__VA_ARGS__); !varve_result_) return varve_result_.error(); \
   } while (false)
 
 // VARVE_TRY_ASSIGN(declaration, expression): `auto x = *expression` or leave.
