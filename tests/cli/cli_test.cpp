@@ -337,6 +337,20 @@ TEST_CASE("cli: following shows what another process appends", "[cli][read]") {
   CHECK(read.errors().empty());
 }
 
+TEST_CASE("cli: following passes from segment to segment", "[cli][read]") {
+  const LogDir dir;
+  dir.fill(1);
+  RunningVarve read({"read", dir.path(), "--follow", "--from", "1"});
+  std::string input;
+  for (int i = 0; i < 20'000; ++i) input += "line " + std::to_string(i) + "\n";
+  run_varve({"append", dir.path(), "--segment-bytes", "16384"}, input);
+  std::string seen;
+  for (int i = 0; i < 20'000; ++i) seen += read.read_line() + "\n";
+  CHECK((seen == input));
+  read.send(SIGINT);
+  CHECK(read.wait() == ok);
+}
+
 TEST_CASE("cli: following ends where it was told to, or when nobody reads", "[cli][read]") {
   const LogDir dir;
   dir.fill(3);

@@ -134,8 +134,8 @@ class Workload {
     if (!random_.one_in(8)) record.value = value();
     if (random_.one_in(4)) {
       for (std::uint64_t left = random_.between(1, 3); left > 0; --left) {
-        auto& [name, text] = record.headers.emplace_back("h" + std::to_string(random_.below(3)),
-                                                         std::nullopt);
+        auto& [name, text] =
+            record.headers.emplace_back("h" + std::to_string(random_.below(3)), std::nullopt);
         if (random_.one_in(4)) name.clear();
         if (!random_.one_in(3)) text = random_.text(random_.below(40));
       }

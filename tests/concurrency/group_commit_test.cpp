@@ -1,0 +1,140 @@
+// Many threads append at once and share flushes.
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/log_tools.hpp"
+#include "support/temp_dir.hpp"
+#include "support/workload.hpp"
+
+namespace varve::test {
+namespace {
+
+struct Answer {
+  OffsetRange offsets{};
+  std::uint64_t first = 0;  // the thread's number of the first record
+};
+
+// What a thread appended: "thread:number", padded so that segments roll.
+std::string name_of(std::size_t thread, std::uint64_t number) {
+  return std::to_string(thread) + ":" + std::to_string(number) + ":" +
+         std::string(number % 97, '.');
+}
+
+// Appends until `count` records are in, singly and in batches, with both acks.
+std::vector<Answer> append_many(Log& log, std::size_t thread, std::uint64_t count,
+                                std::atomic<int>& wrong) {
+  Random random(thread);
+  std::vector<Answer> answers;
+  for (std::uint64_t number = 0; number < count;) {
+    const std::uint64_t size =
+        std::min(count - number, random.one_in(4) ? random.between(2, 6) : 1);
+    std::vector<OwnedRecord> records(size);
+    for (std::uint64_t i = 0; i < size; ++i) records[i].value = name_of(thread, number + i);
+    const Ack ack = random.one_in(2) ? Ack::disk : Ack::os;
+    const auto offsets = log.append(Batch(records).records(), {ack});
+    if (!offsets || offsets->size() != size) {
+      ++wrong;
+      return answers;
+    }
+    if (ack == Ack::disk && log.durable_offset() < offsets->end) ++wrong;
+    if (log.end_offset() < offsets->end) ++wrong;
+    answers.push_back({*offsets, number});
+    number += size;
+  }
+  return answers;
+}
+
+TEST_CASE("group commit: offsets are dense and unique, and every record is where it was said to be",
+          "[concurrency][tsan]") {
+  const TempDir directory;
+  const bool on_disk = GENERATE(false, true);
+  const Background background = GENERATE(Background::thread, Background::manual);
+  Options options = small_log();
+  options.background = background;
+  Log log =
+      on_disk ? open_log(directory.path(), options) : open_log(make_memory_storage(), options);
+  constexpr std::size_t threads = 8;
+  constexpr std::uint64_t each = 250;
+  std::atomic<int> wrong{0};
+  std::vector<std::vector<Answer>> answers(threads);
+  std::vector<std::thread> appenders;
+  for (std::size_t i = 0; i < threads; ++i)
+    appenders.emplace_back([&, i] { answers[i] = append_many(log, i, each, wrong); });
+  for (std::thread& appender : appenders) appender.join();
+  REQUIRE(wrong == 0);
+  REQUIRE(log.end_offset() == Offset{threads * each});
+
+  const std::vector<std::string> values = read_values(log, {0});
+  REQUIRE(values.size() == threads * each);
+  std::vector<bool> seen(values.size());
+  for (std::size_t thread = 0; thread < threads; ++thread) {
+    Offset before{};
+    for (const Answer& answer : answers[thread]) {
+      REQUIRE(answer.offsets.begin >= before);
+      before = answer.offsets.end;
+      for (std::uint64_t i = 0; i < answer.offsets.size(); ++i) {
+        const std::size_t offset = answer.offsets.begin.value + i;
+        REQUIRE(!seen[offset]);
+        seen[offset] = true;
+        REQUIRE(values[offset] == name_of(thread, answer.first + i));
+      }
+    }
+  }
+  const Metrics metrics = log.metrics();
+  CHECK(metrics.records_appended == threads * each);
+  CHECK(metrics.segments_rolled > 0);
+}
+
+TEST_CASE("group commit: threads that wait at the same time share a flush", "[concurrency][tsan]") {
+  // A storage whose sync takes a while: all who come meanwhile go together with the next one.
+  const TempDir directory;
+  Options options = small_log();
+  options.segment_bytes = 1u << 20;
+  Log log = open_log(directory.path(), options);
+  constexpr std::uint64_t threads = 8;
+  constexpr std::uint64_t each = 60;
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> appenders;
+  for (std::uint64_t i = 0; i < threads; ++i) {
+    appenders.emplace_back([&] {
+      for (std::uint64_t n = 0; n < each; ++n)
+        if (!append_text(log, "x", {Ack::disk})) ++wrong;
+    });
+  }
+  for (std::thread& appender : appenders) appender.join();
+  CHECK(wrong == 0);
+  CHECK(log.durable_offset() == Offset{threads * each});
+  CHECK(log.metrics().syncs < threads * each);
+}
+
+TEST_CASE("group commit: syncs and waits of many threads all end", "[concurrency][tsan]") {
+  Options options = small_log();
+  options.background = Background::thread;
+  Log log = open_log(make_memory_storage(), options);
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 6; ++i) {
+    threads.emplace_back([&, i] {
+      for (int n = 0; n < 150; ++n) {
+        const auto offset = append_text(log, std::string(200, 'x'));
+        if (!offset) {
+          ++wrong;
+          continue;
+        }
+        const bool durable =
+            i % 2 == 0 ? log.wait(*offset, Ack::disk, std::chrono::hours(1)).value_or(false)
+                       : log.sync().has_value();
+        if (!durable || log.durable_offset() <= *offset) ++wrong;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == 0);
+}
+
+}  // namespace
+}  // namespace varve::test
