@@ -16,6 +16,10 @@ function(varve_set_warnings target)
               -Wnon-virtual-dtor
               -Wold-style-cast)
   endif()
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    # Wrong about "literal" + std::string when optimizing: https://gcc.gnu.org/PR105651
+    target_compile_options(${target} PRIVATE -Wno-restrict -Wno-stringop-overflow)
+  endif()
   if(VARVE_WERROR)
     target_compile_options(${target} PRIVATE -Werror)
   endif()

@@ -109,11 +109,14 @@ struct Told {
   std::atomic<std::uint64_t> written{0};  // entries whose write() has returned
 };
 
-// Now, or behind what is in the log: an earlier run's made-up entries reach into the future.
-varve::Timestamp time_to_begin(const varve::Log& log) {
+// Now, or behind the last entry: an earlier run's made-up entries reach into the future.
+varve::Result<varve::Timestamp> time_to_begin(const varve::Log& log) {
   auto time = std::chrono::floor<std::chrono::milliseconds>(std::chrono::system_clock::now());
-  for (const varve::SegmentInfo& segment : log.segments())
-    if (!segment.offsets.empty()) time = std::max(time, segment.newest + 1ms);
+  if (log.end_offset() == log.start_offset()) return time;
+  varve::Reader reader = log.reader({log.end_offset().value - 1});
+  const auto last = reader.next();
+  if (!last) return last.error();
+  if (*last) time = std::max(time, (*last)->timestamp + 1ms);
   return time;
 }
 
@@ -121,11 +124,12 @@ varve::Timestamp time_to_begin(const varve::Log& log) {
 int write_until_killed(const char* directory, Told& told) {
   auto store = LogStore::open(directory);
   if (!store) return fail(store.error());
-  const varve::Timestamp begin = time_to_begin(store->log());
-  told.begin_time = begin;
+  const auto begin = time_to_begin(store->log());
+  if (!begin) return fail(begin.error());
+  told.begin_time = *begin;
   told.begin_offset = store->log().end_offset().value;
   for (std::uint64_t i = 0; i < count; ++i) {
-    if (auto offset = store->write(made_up_entry(i, begin)); !offset) return fail(offset.error());
+    if (auto offset = store->write(made_up_entry(i, *begin)); !offset) return fail(offset.error());
     told.written = i + 1;
   }
   return 1;  // nobody killed it

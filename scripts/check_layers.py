@@ -22,8 +22,8 @@ LAYERS = [
     "storage options",
     "fmt",
     # Inside: words, then the layers Store, Index, Segment.
-    "try assert endian",
-    "system_error storage_name event_count sigbus_guard clock durable_image",
+    "try assert endian guard",
+    "system_error storage_name event_count sigbus_guard clock process durable_image",
     "file_storage memory_storage faulty_storage background_thread",
     "checksum filename",
     "format",
