@@ -59,7 +59,7 @@ struct CloseFile {
 // A file without a name: what a stream was given, or has got.
 class StreamFile {
  public:
-  explicit StreamFile(std::string_view text = {}) : file_(std::tmpfile()) {
+  explicit StreamFile(std::string_view text = "") : file_(std::tmpfile()) {
     REQUIRE(file_);
     REQUIRE(fcntl(descriptor(), F_SETFD, FD_CLOEXEC) == 0);
     REQUIRE(std::fwrite(text.data(), 1, text.size(), file_.get()) == text.size());
@@ -86,7 +86,7 @@ struct Outcome {
 };
 
 // Runs the command to its end.
-inline Outcome run_varve(Arguments arguments, std::string_view input = {}) {
+inline Outcome run_varve(Arguments arguments, std::string_view input = "") {
   const StreamFile in(input);
   const StreamFile out;
   const StreamFile err;
