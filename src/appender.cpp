@@ -319,6 +319,7 @@ Result<std::optional<Appender::Synced>> Appender::flush() {
     if (active_) files.push_back(active_->shared_file());
     unsynced_.clear();
     names = std::exchange(names_unsynced_, false);
+    sync_noticed_ = false;
     list_active = std::exchange(list_active_, false);
   }
   const auto begin = std::chrono::steady_clock::now();
@@ -330,11 +331,12 @@ Result<std::optional<Appender::Synced>> Appender::flush() {
     core_->fail(synced.error());
     return core_->failure.answer();
   }
-  if (list_active) list_first_segment();
+  if (list_active && !guarded([&] { list_active = !list_first_segment(); })) list_active = true;
   const auto took = std::chrono::steady_clock::now() - begin;
   {
     const std::lock_guard lock(mutex_);
     durable_position_ = position;
+    if (list_active) list_active_ = true;  // again with the next flush
     // Says so at the log's end, for whoever must tell a torn tail from lost data: not needed for what
     // was just acknowledged to be found, so it is not flushed itself.
     if (active_) active_->certify(sync_lag());
@@ -346,18 +348,16 @@ Result<std::optional<Appender::Synced>> Appender::flush() {
 }
 
 // A roll is recorded by the chores. The first segment since the log was opened has no such roll: it is
-// recorded by the first flush, so that its file cannot go missing unnoticed.
-void Appender::list_first_segment() {
+// recorded by the first flush, so that its file cannot go missing unnoticed. False: not now.
+bool Appender::list_first_segment() {
   const SegmentMeta first = unrecorded_after(0);
   auto stored = manifest_->update([&](Manifest& manifest) {
     if (!manifest.segments.empty() && !manifest.segments.back().sealed) return;
     manifest.segments.push_back(first);
     manifest.next_segment_id = std::max(manifest.next_segment_id, first.id + 1);
   });
-  if (stored) return;
-  if (!is_transient(stored.error())) return core_->fail(stored.error());
-  const std::lock_guard lock(mutex_);  // again with the next flush
-  list_active_ = true;
+  if (!stored && !is_transient(stored.error())) core_->fail(stored.error());
+  return stored.has_value();
 }
 
 // Older files first: what is durable is then always a prefix of the log.
@@ -410,6 +410,8 @@ void Appender::notice_chores() noexcept {
   if (!spare_noticed_ && position > active_->capacity() / 2) spare_noticed_ = tell = true;
   const std::uint64_t every = core_->options.sync.every_bytes;
   if (every != 0 && unsynced_bytes() >= every) tell = true;
+  // From the first record that is not durable on, time counts. A log that is idle wakes nobody.
+  if (!sync_noticed_ && core_->options.sync.every.count() > 0) sync_noticed_ = tell = true;
   if (tell) notify_();
 }
 

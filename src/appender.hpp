@@ -99,7 +99,7 @@ class Appender {
   };
   Result<void> lead_flush();
   Result<std::optional<Synced>> flush();
-  void list_first_segment();
+  bool list_first_segment();
   Result<void> sync_files(const std::vector<std::shared_ptr<SegmentFile>>& files, bool names);
   Error refuse(Error error) noexcept;
 
@@ -123,6 +123,7 @@ class Appender {
   std::atomic<std::size_t> rolled_count_{0};
   std::uint64_t noticed_at_ = 0;  // ready() of the active segment when the chores were last told
   bool spare_noticed_ = false;
+  bool sync_noticed_ = false;  // since the last flush
   std::function<void()> notify_;
 
   std::mutex spare_mutex_;  // after mutex_, if both

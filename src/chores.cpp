@@ -40,11 +40,12 @@ Result<void> Chores::sync_when_due(Deadline& next) {
     const std::lock_guard lock(last_sync_mutex_);
     due = last_sync_ + every;
   }
-  // What was appended at any time since the last look waits for at most as long as it should.
-  if (timed) next = now + every;
-  const bool unsynced = appender_.has_unsynced();
-  if (timed && unsynced && now < due) next = due;
-  if (!appender_.wants_sync() && !(timed && unsynced && now >= due)) return {};
+  // While everything is durable there is nothing to wake up for: the next append tells.
+  const bool unsynced = timed && appender_.has_unsynced();
+  if (!appender_.wants_sync() && !(unsynced && now >= due)) {
+    if (unsynced) next = due;
+    return {};
+  }
   auto synced = appender_.sync();
   const std::lock_guard lock(last_sync_mutex_);
   last_sync_ = std::chrono::steady_clock::now();

@@ -598,9 +598,10 @@ Result<std::unique_ptr<StorageLock>> FaultyStorage::lock() {
   const std::lock_guard lock(state_->mutex);
   auto inner = state_->inner->lock();
   if (!inner) return inner;
+  auto lock_of_this_life = std::make_unique<FaultyLock>(state_, state_->lives);
   state_->inner_lock = *std::move(inner);
   state_->off = false;
-  return std::make_unique<FaultyLock>(state_, state_->lives);
+  return lock_of_this_life;
 }
 
 }  // namespace varve::inline v0

@@ -207,10 +207,12 @@ Result<bool> Follower::reload() {
   if (now - reloaded_ < reload_interval) return false;
   reloaded_ = now;
   VARVE_TRY_ASSIGN(const auto manifest, load_manifest(*core_.storage));
-  if (!manifest || manifest->generation == generation_ || manifest->log != core_.log) return false;
-  auto recovered = recover_for_reading(*core_.storage, core_.options);
-  if (!recovered) return false;  // caught in the middle of a change: it will be complete next time
-  VARVE_TRY(adopt(*std::move(recovered)));
+  if (!manifest || manifest->log != core_.log)
+    return damage_error(std::string(manifest_name),
+                        manifest ? "it is another log's by now" : "missing");
+  if (manifest->generation == generation_) return false;
+  VARVE_TRY_ASSIGN(Recovered recovered, recover_for_reading(*core_.storage, core_.options));
+  VARVE_TRY(adopt(std::move(recovered)));
   return true;
 }
 

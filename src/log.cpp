@@ -184,27 +184,17 @@ Result<void> Log::Impl::start_background() {
     return next;
   });
   appender->on_chores([this] { registration->notify(); });
-  if (core->options.sync.every.count() > 0) registration->notify();
   return {};
 }
 
 Result<void> Log::Impl::open_reader(std::shared_ptr<StorageBackend> storage, Options options) {
-  // A writer may be changing the log's structure right now: what was seen half done is looked at again.
-  constexpr int attempts = 5;
-  for (int attempt = 1;; ++attempt) {
-    auto recovered = recover_for_reading(*storage, options);
-    if (!recovered) {
-      if (attempt < attempts && recovered.error() != Errc::not_a_log) continue;
-      return recovered.error();
-    }
-    report = recovered->report;
-    core =
-        std::make_shared<LogCore>(std::move(storage), recovered->manifest.log, std::move(options));
-    follower = std::make_shared<Follower>(*core);
-    VARVE_TRY(follower->adopt(*std::move(recovered)));
-    core->refresher = follower;
-    return {};
-  }
+  VARVE_TRY_ASSIGN(Recovered recovered, recover_for_reading(*storage, options));
+  report = recovered.report;
+  core = std::make_shared<LogCore>(std::move(storage), recovered.manifest.log, std::move(options));
+  follower = std::make_shared<Follower>(*core);
+  VARVE_TRY(follower->adopt(std::move(recovered)));
+  core->refresher = follower;
+  return {};
 }
 
 Result<void> Log::Impl::close() {

@@ -168,6 +168,8 @@ Result<std::optional<Manifest>> load_manifest(StorageBackend& storage) {
   if (!file) {
     if (file.error().code() == std::errc::no_such_file_or_directory)
       return std::optional<Manifest>();
+    if (file.error().code() == std::errc::too_many_symbolic_link_levels)
+      return bad_manifest("a symbolic link stands where a file of the log belongs");
     return file.error();
   }
   VARVE_TRY_ASSIGN(const std::uint64_t size, (*file)->size());

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "varve/detail/segment.hpp"
+#include "varve/detail/try.hpp"
 #include "varve/result.hpp"
 #include "varve/storage.hpp"
 
@@ -80,14 +81,11 @@ class ManifestKeeper {
     const std::lock_guard lock(mutex_);
     Manifest next = manifest_;
     change(next);
-    ++next.generation;
-    const std::uint64_t generation = next.generation;
-    auto stored = store_manifest(*storage_, next);
-    if (stored)
-      manifest_ = std::move(next);
-    else
-      manifest_.generation = generation;  // it may be on the medium: never used for another
-    return stored;
+    // Whatever becomes of it, it may be on the medium: never used for another.
+    next.generation = ++manifest_.generation;
+    VARVE_TRY(store_manifest(*storage_, next));
+    manifest_ = std::move(next);
+    return {};
   }
 
   // Leaves these out from the next update on: their files are gone.

@@ -255,12 +255,19 @@ class MemoryFile final : public StorageFile {
 
 class MemoryLock final : public StorageLock {
  public:
-  explicit MemoryLock(std::shared_ptr<std::atomic<bool>> taken) noexcept
-      : taken_(std::move(taken)) {}
-  ~MemoryLock() override { taken_->store(false); }
+  ~MemoryLock() override {
+    if (taken_) taken_->store(false);
+  }
+
+  // False if somebody else has it.
+  bool take(std::shared_ptr<std::atomic<bool>> taken) noexcept {
+    if (taken->exchange(true)) return false;
+    taken_ = std::move(taken);
+    return true;
+  }
 
  private:
-  std::shared_ptr<std::atomic<bool>> taken_;
+  std::shared_ptr<std::atomic<bool>> taken_{};
 };
 
 class MemoryStorage final : public StorageBackend {
@@ -303,9 +310,11 @@ class MemoryStorage final : public StorageBackend {
     const auto found = names_.find(from);
     if (found == names_.end()) return missing(from, "rename");
     if (from == to) return {};
-    std::shared_ptr<Inode> inode = std::move(found->second);
-    names_.erase(found);
-    names_.insert_or_assign(std::string(to), std::move(inode));
+    std::string name(to);  // all memory first: a rename happens or it does not
+    auto node = names_.extract(found);
+    node.key() = std::move(name);
+    if (const auto replaced = names_.find(to); replaced != names_.end()) names_.erase(replaced);
+    names_.insert(std::move(node));
     return {};
   }
 
@@ -321,8 +330,9 @@ class MemoryStorage final : public StorageBackend {
   Result<void> sync_names() override { return {}; }
 
   Result<std::unique_ptr<StorageLock>> lock() override {
-    if (locked_->exchange(true)) return Error(Errc::locked, std::string(folder));
-    return std::make_unique<MemoryLock>(locked_);
+    auto lock = std::make_unique<MemoryLock>();
+    if (!lock->take(locked_)) return Error(Errc::locked, std::string(folder));
+    return lock;
   }
 
  private:

@@ -39,20 +39,20 @@ Error no_log(const StorageBackend& storage, const Inventory& inventory, const ch
   return {Errc::not_a_log, std::move(text)};
 }
 
-// The manifest, or nullopt for a directory in which a log may be made.
-Result<std::optional<Manifest>> find_manifest(StorageBackend& storage, const Inventory& inventory) {
+// Whether the manifest, or that there is none (null), goes with what the directory holds.
+Result<void> check_manifest(const StorageBackend& storage, const Manifest* manifest,
+                            const Inventory& inventory) {
   if (!inventory.misplaced.empty()) {
     const Damage& first = inventory.misplaced.front();
     return damage_error(first.file, first.what);
   }
-  VARVE_TRY_ASSIGN(auto manifest, load_manifest(storage));
-  if (manifest && manifest->salvaging)
+  if (manifest != nullptr && manifest->salvaging)
     return damage_error(std::string(manifest_name), "a salvage was interrupted: run it again");
-  if (manifest) return manifest;
+  if (manifest != nullptr) return {};
   if (!inventory.segments.empty())
     return damage_error(std::string(manifest_name), "missing, although there are segments");
   if (!inventory.unknown.empty()) return no_log(storage, inventory, "not a log, and not empty");
-  return manifest;
+  return {};
 }
 
 }  // namespace
@@ -92,11 +92,35 @@ Result<Inventory> take_inventory(StorageBackend& storage) {
 
 // ---- for reading -------------------------------------------------------------------------------
 
-Result<Recovered> recover_for_reading(StorageBackend& storage, const Options& options) {
-  VARVE_TRY_ASSIGN(Inventory inventory, take_inventory(storage));
-  VARVE_TRY_ASSIGN(const auto manifest, find_manifest(storage, inventory));
-  if (!manifest) return no_log(storage, inventory, "there is no log here");
-  VARVE_TRY_ASSIGN(Survey found, survey(storage, *manifest, std::move(inventory), options, false));
+namespace {
+
+// The log's structure at a time: what the manifest says, and the files, which are not older.
+struct Structure {
+  bool exists = false;  // the manifest does
+  Manifest manifest{};
+  Inventory inventory{};
+
+  friend bool operator==(const Structure& a, const Structure& b) noexcept {
+    return a.manifest.generation == b.manifest.generation &&
+           a.inventory.segments == b.inventory.segments;
+  }
+};
+
+Result<Structure> look_at(StorageBackend& storage) {
+  Structure structure;
+  VARVE_TRY_ASSIGN(auto manifest, load_manifest(storage));
+  structure.exists = manifest.has_value();
+  if (manifest) structure.manifest = *std::move(manifest);
+  VARVE_TRY_ASSIGN(structure.inventory, take_inventory(storage));
+  return structure;
+}
+
+Result<Recovered> recover_as(StorageBackend& storage, const Structure& structure,
+                             const Options& options) {
+  const Inventory& inventory = structure.inventory;
+  VARVE_TRY(check_manifest(storage, structure.exists ? &structure.manifest : nullptr, inventory));
+  if (!structure.exists) return no_log(storage, inventory, "there is no log here");
+  VARVE_TRY_ASSIGN(Survey found, survey(storage, structure.manifest, inventory, options, false));
 
   Recovered recovered;
   recovered.report = report_of(found);
@@ -107,6 +131,7 @@ Result<Recovered> recover_for_reading(StorageBackend& storage, const Options& op
     if (found.lost.empty()) {
       if (!segment.chained) break;
       segment.scan.far_end = segment.scan.end;  // a torn tail: the log ends before it
+      segment.scan.far_ended = segment.scan.ended;
     }
     // What stands behind lost records is readable, too.
     segment.meta.end_offset = std::max(segment.meta.end_offset, segment.scan.far_end.next_offset);
@@ -120,6 +145,21 @@ Result<Recovered> recover_for_reading(StorageBackend& storage, const Options& op
     recovered.end.next_sequence = recovered.active->meta.end_sequence;
   }
   return recovered;
+}
+
+}  // namespace
+
+Result<Recovered> recover_for_reading(StorageBackend& storage, const Options& options) {
+  VARVE_TRY_ASSIGN(Structure structure, look_at(storage));
+  // What a writer changes meanwhile looks like damage. So that is damage only which does not go with a change.
+  constexpr int attempts = 20;
+  for (int attempt = 1;; ++attempt) {
+    auto recovered = recover_as(storage, structure, options);
+    if (recovered && recovered->report.lost.empty()) return recovered;
+    VARVE_TRY_ASSIGN(Structure now, look_at(storage));
+    if (attempt == attempts || now == structure) return recovered;
+    structure = std::move(now);
+  }
 }
 
 // ---- for writing -------------------------------------------------------------------------------
@@ -196,7 +236,8 @@ void tidy(StorageBackend& storage, const LogId& log, const TailSegment& segment)
 
 Result<Recovered> recover_for_writing(StorageBackend& storage, const Options& options) {
   VARVE_TRY_ASSIGN(Inventory inventory, take_inventory(storage));
-  VARVE_TRY_ASSIGN(const auto manifest, find_manifest(storage, inventory));
+  VARVE_TRY_ASSIGN(const auto manifest, load_manifest(storage));
+  VARVE_TRY(check_manifest(storage, manifest ? &*manifest : nullptr, inventory));
   if (!manifest) {
     if (options.create) return create_log(storage, options);
     return no_log(storage, inventory, "there is no log here, and none is to be made");

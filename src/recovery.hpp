@@ -23,6 +23,7 @@ struct Inventory {
   struct File {
     std::uint64_t base_offset = 0;
     std::uint64_t size = 0;
+    friend bool operator==(const File&, const File&) = default;
   };
   std::vector<File> segments{};  // by base offset
   std::vector<std::string> unknown{};

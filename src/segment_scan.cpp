@@ -25,16 +25,17 @@ class Scanner {
       scan_.end = scan_.far_end = walk_.state();
       scan_.ended = scan_.far_ended = walk_.ended();
       if (stopped_ || walk_.ended()) break;
-      const SegmentWalk before = walk_;
-      const SegmentScan so_far = scan_;
+      const Checkpoint behind = open_ ? *open_ : Checkpoint{walk_, scan_};
       VARVE_TRY(look_behind());
-      if (looks == 1 || stopped_ || scan_.broken.empty()) break;
+      if (looks == 1 || stopped_ || !scan_.torn()) break;
       // What was being written when the walk came by may be complete by now.
-      walk_ = before;
+      walk_ = behind.walk;
       VARVE_TRY_ASSIGN(const Frame again, walk_.read());
       if (!is_good(again) || is_empty_tail(again)) break;
-      scan_ = so_far;
+      if (open_ && again.state == FrameState::open && again.count == open_count_) break;
+      scan_ = behind.scan;
       bad_.reset();
+      open_.reset();
       empty_tail_ = false;
     }
     return std::move(scan_);
@@ -69,6 +70,11 @@ class Scanner {
         options_.index->add(
             {frame.header.base_offset, frame.position.value, walk_.state().newest_ms});
       scan_.before_open = walk_.state();
+      open_.reset();
+      if (options_.live && !options_.visit && frame.state == FrameState::open) {
+        open_.emplace(Checkpoint{walk_, scan_});
+        open_count_ = frame.count;
+      }
       walk_.accept(frame);
       ++scan_.frames;
       scan_.records += frame.count;
@@ -145,6 +151,12 @@ class Scanner {
     return {};
   }
 
+  // How far the scan had come at some place.
+  struct Checkpoint {
+    SegmentWalk walk;
+    SegmentScan scan;
+  };
+
   static bool is_good(const Frame& frame) noexcept {
     return frame.state == FrameState::sealed || frame.state == FrameState::open;
   }
@@ -204,6 +216,8 @@ class Scanner {
   SegmentWalk walk_;
   SegmentScan scan_{};
   std::optional<Frame> bad_{};
+  std::optional<Checkpoint> open_{};  // live: before an open frame that records were taken from
+  std::uint32_t open_count_ = 0;      // how many
   bool empty_tail_ = false;
   bool moved_ = true;
   bool stopped_ = false;

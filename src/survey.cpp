@@ -129,7 +129,8 @@ class Surveyor {
   // Closing leaves the place of the next frame behind the last one. If there is something else, the manifest
   // or the segment is an older copy, and appending would destroy records. Damage there does not matter.
   Result<void> check_clean_end(const TailSegment& segment) {
-    MediumSource medium(*segment.file->file, segment.file_size);
+    constexpr std::uint64_t one_block = 4096;  // it is only that place
+    MediumSource medium(*segment.file->file, segment.file_size, one_block);
     VARVE_TRY_ASSIGN(
         const Frame frame,
         FrameReader(medium, segment.file->header.salt).read({segment.meta.end_position}));
@@ -226,6 +227,7 @@ class Surveyor {
     start.next_sequence = end_.next_sequence;
     ScanOptions options;
     options.index = segment.index.get();
+    options.live = !writing_;
     const bool may_chain = !broken_ && segment.meta.base_offset == end_.next_offset;
     options.trust_start = may_chain;
     VARVE_TRY_ASSIGN(segment.scan, scan_bytes(segment, start, options));

@@ -334,7 +334,7 @@ TEST_CASE("cli: following shows what another process appends", "[cli][read]") {
   CHECK(read.read_line() == "by another writer");
   read.send(SIGINT);
   CHECK(read.wait() == ok);
-  CHECK(read.errors().empty());
+  CHECK(read.errors() == "");
 }
 
 TEST_CASE("cli: following passes from segment to segment", "[cli][read]") {
@@ -379,7 +379,7 @@ TEST_CASE("cli: a closed pipe ends reading quietly", "[cli][read]") {
   read.read_line();
   read.end_output();
   CHECK(read.wait() == ok);
-  CHECK(read.errors().empty());
+  CHECK(read.errors() == "");
 }
 
 TEST_CASE("cli: output that cannot be written is an error", "[cli]") {

@@ -80,8 +80,7 @@ OwnedRecord golden_record(std::uint64_t offset) {
       record.headers = {{"type", "golden"}, {"", ""}, {"absent", std::nullopt}, {"type", number}};
       break;
     case 6:
-      record.value = "dated " + number,
-      record.timestamp_ms = static_cast<std::int64_t>(offset) - 1200;
+      record.value = "dated " + number, record.time_ms = static_cast<std::int64_t>(offset) - 1200;
       break;
     case 7:
       record.value = std::string(120 + offset % 150, static_cast<char>('a' + offset % 26));
@@ -104,7 +103,7 @@ void append_golden(Log& log, std::uint64_t end, Ack ack) {
   for (std::uint64_t next = log.end_offset().value; next < end;) {
     const std::uint64_t count = std::min<std::uint64_t>(1 + next % 4, end - next);
     const std::span<const OwnedRecord> all(records);
-    const Lent batch(all.subspan(static_cast<std::size_t>(next), static_cast<std::size_t>(count)));
+    const Batch batch(all.subspan(static_cast<std::size_t>(next), static_cast<std::size_t>(count)));
     const auto range = log.append(batch.records(), {next % 5 == 0 ? ack : Ack::os});
     REQUIRE(range);
     next = range->end.value;
@@ -154,7 +153,7 @@ void check_records(const Log& log, std::uint64_t end) {
 }
 
 TEST_CASE("golden: a closed log of format 1 opens with every record", "[golden]") {
-  const Log reading = open_log(*open_file_storage(golden("closed"), false), reading_options());
+  const Log reading = open_log(*open_file_storage(golden("closed"), false), read_only());
   check_records(reading, closed_end);
   CHECK(reading.recovery().clean);
   CHECK(reading.segments().size() >= 3);
@@ -187,7 +186,7 @@ TEST_CASE("golden: a closed log of format 1 is written byte for byte", "[golden]
 TEST_CASE("golden: a crashed log of format 1 is recovered", "[golden]") {
   const auto storage = memory_with(read_golden("crashed"));
   {
-    const Log reading = open_log(storage, reading_options());
+    const Log reading = open_log(storage, read_only());
     check_records(reading, crashed_end);
     CHECK(reading.durable_offset().value == crashed_durable);
   }

@@ -105,7 +105,7 @@ TEST_CASE("inspect: verifying names exactly what is damaged", "[inspect]") {
 TEST_CASE("inspect: verifying finds any flipped bit that matters", "[inspect]") {
   const Files files = make_closed_log({.durable = 250, .per_flush = 20});
   const auto storage = memory_with(files);
-  Numbers numbers(12);
+  Random numbers(12);
   for (const auto& [name, content] : files) {
     const bool segment = detail::parse_segment_name(name).has_value();
     if (!segment && name != "MANIFEST") continue;
@@ -156,7 +156,7 @@ TEST_CASE("inspect: verifying tells a torn tail from damage", "[inspect]") {
 TEST_CASE("inspect: verifying agrees with opening on what may be appended to", "[inspect]") {
   const std::uint64_t seed = 8'080;
   CAPTURE(seed);
-  Numbers numbers(seed);
+  Random numbers(seed);
   for (int round = 0; round < 300; ++round) {
     CrashedLog crashed = make_crashed_log(
         {.durable = 260, .more = numbers.below(60), .per_flush = 12, .tick = round % 2 == 0});
@@ -171,7 +171,7 @@ TEST_CASE("inspect: verifying agrees with opening on what may be appended to", "
     const auto storage = memory_with(crashed.files);
     const auto report = verify(*storage);
     REQUIRE(report);
-    const auto reading = Log::open(storage, reading_options());
+    const auto reading = Log::open(storage, read_only());
     const auto log = Log::open(storage, small_options(3));
     CAPTURE(round, at, (log ? std::string() : log.error().message()));
     if (!log) CHECK(!report->intact());

@@ -1,6 +1,10 @@
 #include <chrono>
+#include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <thread>
 
 #include "support/log_tools.hpp"
 #include "varve/faulty_storage.hpp"
@@ -73,6 +77,31 @@ TEST_CASE("sync: the policy flushes in the background", "[log][sync][tsan]") {
     Reader reader = log.reader({i}, {.visible = Visible::durable});
     CHECK(reader.wait(1min).value());  // nobody else syncs
   }
+}
+
+// How often varve's background thread went to sleep so far.
+std::uint64_t background_sleeps() {
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    if (read_file(task.path() / "comm") != "varve\n") continue;
+    const std::string status = read_file(task.path() / "status");
+    constexpr std::string_view field = "\nvoluntary_ctxt_switches:";
+    return std::stoull(status.substr(status.find(field) + field.size()));
+  }
+  return 0;
+}
+
+TEST_CASE("sync: the policy wakes nobody while there is nothing to flush", "[log][sync]") {
+  Options options = small_log();
+  options.background = Background::thread;
+  options.sync.every = 1ms;
+  Log log = open_log(make_memory_storage(), options);
+  REQUIRE(append_text(log, "some bytes"));
+  REQUIRE(log.reader({0}, {.visible = Visible::durable}).wait(1min).value());
+  std::this_thread::sleep_for(20ms);  // whatever is under way ends
+  const std::uint64_t before = background_sleeps();
+  std::this_thread::sleep_for(300ms);
+  CHECK(background_sleeps() - before < 30);
+  REQUIRE(before > 0);
 }
 
 }  // namespace

@@ -99,7 +99,7 @@ void check_closed(const LogPlan& plan, bool writing) {
   const Files files = make_closed_log(plan);
   const auto known = known_records(plan.durable + plan.more);
   const auto storage = memory_with(files);
-  const Options options = writing ? small_options(9) : reading_options();
+  const Options options = writing ? small_options(9) : read_only();
   std::uint64_t refused = 0;
   std::uint64_t lossy = 0;
   for (const auto& [name, content] : files) {
@@ -170,7 +170,7 @@ void check_crashed(const LogPlan& plan) {
       const Part part = segment ? part_at(frames, crashed.durable, bit) : Part::other;
 
       flipper.flip(bit);
-      const auto reading = Log::open(reading_storage, reading_options());
+      const auto reading = Log::open(reading_storage, read_only());
       const char* wrong = nullptr;
       if (reading) {
         const std::uint64_t end = reading->end_offset().value;

@@ -34,7 +34,7 @@ struct Outcome {
 Outcome open_and_read(const Files& files, bool writing) {
   const auto storage = memory_with(files);
   Outcome outcome;
-  const auto log = Log::open(storage, writing ? small_options(90) : reading_options());
+  const auto log = Log::open(storage, writing ? small_options(90) : read_only());
   if (!log) {
     outcome.refused = true;
     outcome.error = log.error().message();
@@ -93,6 +93,22 @@ TEST_CASE("lost files: a missing one is refused by name and never made anew",
       check_exact(left, 500);
     }
   }
+}
+
+TEST_CASE("lost files: the only segment of a young log is missed once anything in it was durable",
+          "[recovery][lost_files]") {
+  const CrashedLog crashed = make_crashed_log({.durable = 1, .tick = false});
+  const auto names = segment_names(crashed.files);
+  REQUIRE(names.size() == 1);
+  Files left = crashed.files;
+  left.erase(names.front());
+  check_refused(left, names.front());
+
+  // Reading goes on with what there is, and tells.
+  const Outcome outcome = open_and_read(left, false);
+  CHECK(!outcome.refused);
+  REQUIRE(outcome.report.lost.size() == 1);
+  CHECK(outcome.report.lost.front().file == names.front());
 }
 
 TEST_CASE("lost files: a directory of nothing but a lock is no log that lost everything",
@@ -339,7 +355,7 @@ TEST_CASE("lost files: what is no regular file under a name of varve's is refuse
   else
     std::filesystem::create_directory(dir.path() / name);
   for (const bool writing : {true, false}) {
-    const auto log = Log::open(dir.path(), writing ? small_options() : reading_options());
+    const auto log = Log::open(dir.path(), writing ? small_options() : read_only());
     REQUIRE(!log);
     CHECK(log.error().message().find(name) != std::string::npos);
   }

@@ -36,7 +36,7 @@ struct Truth {
   std::vector<Timestamp> timestamps;
 
   explicit Truth(const Files& files) {
-    const Log log = open_log(memory_with(files), reading_options());
+    const Log log = open_log(memory_with(files), read_only());
     Reader reader = log.reader({0});
     for (const RecordView& record : reader) timestamps.push_back(record.timestamp);
     REQUIRE(timestamps.size() == records);
@@ -75,7 +75,7 @@ void check_harmless(const Files& files, const Truth& truth) {
   for (const bool writing : {false, true}) {
     CAPTURE(writing);
     const auto storage = memory_with(files);
-    const Log log = open_log(storage, writing ? small_options(30) : reading_options());
+    const Log log = open_log(storage, writing ? small_options(30) : read_only());
     CHECK(log.recovery().lost.empty());
     CHECK(log.recovery().torn.empty());
     CHECK(read_back(log).exact());
@@ -132,7 +132,7 @@ TEST_CASE("lost index: nothing that happens to an index blocks or changes a resu
   SECTION("wrong about positions, but whole") {
     const auto manifest = detail::decode_manifest(files.at("MANIFEST"));
     REQUIRE(manifest);
-    Numbers numbers(3);
+    Random numbers(3);
     for (const detail::SegmentMeta& meta : manifest->segments) {
       detail::GrowingIndex index(1024);
       for (std::uint64_t offset = meta.base_offset; offset < meta.base_offset + 60; offset += 4)

@@ -2,6 +2,7 @@
 #include <chrono>
 #include <filesystem>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -26,7 +27,14 @@ OwnedRecord streamed(std::uint64_t offset) {
 
 // What a writing process is told to do.
 struct Command {
-  enum class What : std::uint8_t { append, sync, truncate, reopen, quit } what = What::quit;
+  enum class What : std::uint8_t {
+    append,
+    append_and_truncate,  // keeps the last hundred records
+    sync,
+    truncate,
+    reopen,
+    quit
+  } what = What::quit;
   std::uint64_t argument = 0;
 };
 
@@ -46,10 +54,13 @@ int write_as_told(const std::filesystem::path& directory, const PipeEnd& answers
     if (!good) return 1;
     switch (command->what) {
       case Command::What::append:
+      case Command::What::append_and_truncate:
         for (std::uint64_t i = 0; i < command->argument && good; ++i) {
           const OwnedRecord record = streamed(log->end_offset().value);
           good =
               log->append(Batch(record).front(), {i % 50 == 49 ? Ack::disk : Ack::os}).has_value();
+          if (command->what == Command::What::append_and_truncate && i % 10 == 0)
+            good = good && log->truncate_prefix({log->end_offset().value - 100}).has_value();
         }
         break;
       case Command::What::sync:
@@ -170,6 +181,32 @@ TEST_CASE("processes: a child that was forked does not keep the log locked", "[p
   CHECK(child.wait() == 0);
 }
 
+TEST_CASE("processes: in a forked child the parent's log is closed, and left alone",
+          "[processes]") {
+  const TempDir directory;
+  Options options = small_log();
+  options.background = GENERATE(Background::thread, Background::manual);
+  std::optional<Log> log = open_log(directory.path(), options);
+  REQUIRE(append_text(*log, "before"));
+  Child child([&](const PipeEnd&, const PipeEnd&) {
+    if (!fails_with(append_text(*log, "in the child"), Errc::closed)) return 1;
+    if (!fails_with(log->sync(), Errc::closed)) return 2;
+    if (!fails_with(log->truncate_prefix({1}), Errc::closed)) return 3;
+    if (!log->close()) return 4;
+    log.reset();
+    return 0;
+  });
+  CHECK(child.wait() == 0);
+  CHECK(fails_with(Log::open(directory.path(), options), Errc::locked));
+  REQUIRE(append_text(*log, "after", {Ack::disk}));
+  fill_segments(*log, 3);
+  REQUIRE(log->truncate_prefix({1}));
+  REQUIRE(log->close());
+  log = open_log(directory.path(), options);
+  CHECK(log->recovery().clean);
+  CHECK(read_values(*log, {1}).front() == "after");
+}
+
 TEST_CASE("processes: a reader follows a live writer across rolls, closes and deaths",
           "[processes][tsan]") {
   const TempDir directory;
@@ -232,6 +269,49 @@ TEST_CASE("processes: whoever opens a log beside a busy writer sees an intact pr
     end = writer.finish();
   }
   CHECK(writer.quit() == 0);
+}
+
+TEST_CASE("processes: a writer that truncates is not taken for damage", "[processes][tsan]") {
+  const TempDir directory;
+  const auto path = directory.path() / "log";
+  Writer writer(path);
+  std::uint64_t end = writer.run(Command::What::append, 200);
+  const Log following = open_log(path, read_only());
+  for (int round = 0; round < 30; ++round) {
+    CAPTURE(round);
+    writer.start(Command::What::append_and_truncate, 60);
+    for (int i = 0; i < 5; ++i) {
+      const Log log = open_log(path, read_only());
+      INFO((log.recovery().lost.empty() ? "" : log.recovery().lost.front().what));
+      REQUIRE(log.recovery().lost.empty());
+      REQUIRE(log.end_offset().value >= end);
+    }
+    end = writer.finish();
+    REQUIRE(following.end_offset().value == end);
+    // It hears of a truncation a little later than of records.
+    while (following.start_offset().value < end - 110) std::this_thread::sleep_for(1ms);
+    Reader reader = following.reader(following.start_offset());
+    REQUIRE(follow(reader, end) == "");
+  }
+  CHECK(writer.quit() == 0);
+}
+
+TEST_CASE("processes: a reader is told when its log is gone or another's", "[processes]") {
+  const TempDir directory;
+  const auto path = directory.path() / "log";
+  Writer writer(path);
+  writer.run(Command::What::append, 10);
+  REQUIRE(writer.quit() == 0);
+  const Log log = open_log(path, read_only());
+  Reader reader = log.reader({10});
+  REQUIRE(!reader.wait(1ms).value());
+
+  std::filesystem::remove(path / "MANIFEST");
+  CHECK(fails_with(reader.wait(20s), Errc::corrupt, {"MANIFEST"}));
+  const auto other = directory.path() / "other";
+  open_log(other, writer_options());
+  std::filesystem::copy(other / "MANIFEST", path / "MANIFEST");
+  CHECK(fails_with(reader.wait(20s), Errc::corrupt, {"MANIFEST", "another"}));
 }
 
 TEST_CASE("processes: a reader learns that the writer truncated the log", "[processes]") {

@@ -95,7 +95,7 @@ std::string offsets_text(const OffsetRange& offsets) {
 void check_serves_both_sides(const std::shared_ptr<StorageBackend>& storage,
                              const std::vector<OffsetRange>& lost, std::uint64_t end) {
   const Files before = copy_files(*storage);
-  const Log log = open_log(storage, reading_options());
+  const Log log = open_log(storage, read_only());
   std::vector<OffsetRange> told;
   for (const Damage& damage : log.recovery().lost)
     if (!damage.offsets.empty()) told.push_back(damage.offsets);
@@ -231,7 +231,7 @@ TEST_CASE("recovery: valid frames behind a hole that nothing proves are dropped 
   const auto storage = memory_with(bench.log.files);
 
   {  // Whoever only reads sees the log as it will be recovered.
-    const Log log = open_log(storage, reading_options());
+    const Log log = open_log(storage, read_only());
     CHECK(log.recovery().lost.empty());
     CHECK(log.recovery().torn.size() == 1);
     check_exact(log, end);
@@ -266,7 +266,7 @@ TEST_CASE("recovery: dropped bytes never come back", "[recovery][torn_tail]") {
       // Other records than those that once had these offsets.
       OwnedRecord owned;
       owned.value = "life " + std::to_string(crash);
-      REQUIRE(log.append(Lent(owned).front()));
+      REQUIRE(log.append(Batch(owned).front()));
       known.push_back(owned);
       files = copy_files(*storage);
       for (const std::string& name : segment_names(files))
@@ -349,7 +349,7 @@ TEST_CASE("recovery: an unsynced segment that continues nothing is dropped and t
   }
   const auto storage = memory_with(two.log.files);
   {
-    const Log log = open_log(storage, reading_options());
+    const Log log = open_log(storage, read_only());
     check_exact(log, end);
   }
   const RecoveryReport report = check_recovers(storage, end);
@@ -484,7 +484,7 @@ TEST_CASE("recovery: damage on real files is passed without touching what is not
   }
   for (const bool writing : {false, true}) {
     CAPTURE(writing);
-    auto log = Log::open(dir.path(), writing ? small_options(80) : reading_options());
+    auto log = Log::open(dir.path(), writing ? small_options(80) : read_only());
     REQUIRE(log);
     const ReadBack read = read_back(*log);
     CAPTURE(read.errors);
@@ -507,7 +507,7 @@ TEST_CASE("recovery: an I/O error is neither damage nor the end of the log", "[r
       const auto storage = std::make_shared<FaultyStorage>(memory_with(bench.log.files));
       storage->inject({.ops = {op}, .after = call, .times = 1'000'000});
       const std::uint64_t before = storage->calls(op);
-      auto log = Log::open(storage, writing ? small_options(60) : reading_options());
+      auto log = Log::open(storage, writing ? small_options(60) : read_only());
       if (storage->calls(op) - before <= call) break;  // it never came to that
       CAPTURE(static_cast<int>(op), call);
       if (!log) {

@@ -14,7 +14,9 @@
 #include <utility>
 #include <vector>
 
-#include "catch.hpp"
+#include "support/catch.hpp"
+#include "support/log_tools.hpp"
+#include "support/workload.hpp"
 #include "varve/detail/segment.hpp"
 #include "varve/detail/store.hpp"
 #include "varve/environment.hpp"
@@ -26,23 +28,6 @@ namespace varve::test {
 
 // ---- the world ---------------------------------------------------------------------------------
 
-// Numbers that only look random: the finalizer of SplitMix64.
-class Numbers {
- public:
-  explicit Numbers(std::uint64_t seed) noexcept : state_(seed) {}
-
-  std::uint64_t next() noexcept {
-    std::uint64_t value = (state_ += 0x9E3779B97F4A7C15);
-    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9;
-    value = (value ^ (value >> 27)) * 0x94D049BB133111EB;
-    return value ^ (value >> 31);
-  }
-  std::uint64_t below(std::uint64_t limit) noexcept { return next() % limit; }
-
- private:
-  std::uint64_t state_;
-};
-
 // A clock that ticks when it is looked at and random numbers that repeat: with it (and with
 // Background::manual) a log has the same bytes in every run.
 class FixedEnvironment final : public Environment {
@@ -52,75 +37,14 @@ class FixedEnvironment final : public Environment {
   Timestamp now() noexcept override {
     return Timestamp(std::chrono::milliseconds(1'700'000'000'000 + looks_++ / 3));
   }
-  std::uint64_t random() noexcept override { return numbers_.next(); }
+  std::uint64_t random() noexcept override { return split_mix(numbers_ += split_mix_step); }
 
  private:
-  Numbers numbers_;
+  std::uint64_t numbers_;
   std::int64_t looks_ = 0;
 };
 
 // ---- records -----------------------------------------------------------------------------------
-
-struct OwnedHeader {
-  std::string name{};
-  std::optional<std::string> value{};
-  friend bool operator==(const OwnedHeader&, const OwnedHeader&) = default;
-};
-
-// A record that owns its bytes.
-struct OwnedRecord {
-  std::optional<std::string> key{};
-  std::optional<std::string> value{};
-  std::vector<OwnedHeader> headers{};
-  std::optional<std::int64_t> timestamp_ms{};  // nullopt: whatever the log makes of it
-};
-
-inline std::optional<Bytes> lend(const std::optional<std::string>& text) {
-  return text ? std::optional<Bytes>(bytes(*text)) : std::nullopt;
-}
-
-// Owned records as Log::append wants them. Borrows from them.
-class Lent {
- public:
-  explicit Lent(std::span<const OwnedRecord> owned) {
-    headers_.reserve(owned.size());
-    for (const OwnedRecord& one : owned) {
-      auto& headers = headers_.emplace_back();
-      for (const OwnedHeader& header : one.headers)
-        headers.push_back({header.name, lend(header.value)});
-      Record record{lend(one.key), lend(one.value), headers, std::nullopt};
-      if (one.timestamp_ms)
-        record.timestamp = Timestamp(std::chrono::milliseconds(*one.timestamp_ms));
-      records_.push_back(record);
-    }
-  }
-  explicit Lent(const OwnedRecord& one) : Lent(std::span(&one, 1)) {}
-
-  std::span<const Record> records() const noexcept { return records_; }
-  const Record& front() const noexcept { return records_.front(); }
-
- private:
-  std::vector<std::vector<Header>> headers_;
-  std::vector<Record> records_;
-};
-
-inline bool same_bytes(const std::optional<std::string>& wanted, const std::optional<Bytes>& got) {
-  if (wanted.has_value() != got.has_value()) return false;
-  return !wanted || *wanted == text(*got);
-}
-
-inline bool same(const OwnedRecord& wanted, const RecordView& got) {
-  if (!same_bytes(wanted.key, got.key) || !same_bytes(wanted.value, got.value)) return false;
-  if (wanted.timestamp_ms && *wanted.timestamp_ms != got.timestamp.time_since_epoch().count())
-    return false;
-  if (wanted.headers.size() != got.headers.size()) return false;
-  std::size_t i = 0;
-  for (const Header& header : got.headers) {
-    const OwnedHeader& expected = wanted.headers[i++];
-    if (expected.name != header.name || !same_bytes(expected.value, header.value)) return false;
-  }
-  return true;
-}
 
 // The record that a known log holds at an offset: every shape that a record can have, in turn.
 inline OwnedRecord known_record(std::uint64_t offset) {
@@ -145,7 +69,7 @@ inline OwnedRecord known_record(std::uint64_t offset) {
       break;
     case 5:
       record.value = "from the past " + number;
-      record.timestamp_ms = static_cast<std::int64_t>(1'600'000'000'000 + offset * 7 % 1000);
+      record.time_ms = static_cast<std::int64_t>(1'600'000'000'000 + offset * 7 % 1000);
       break;
     case 6:
       record.value = std::string(200 + offset % 120, static_cast<char>('a' + offset % 26));
@@ -209,10 +133,10 @@ inline void blank(std::vector<std::byte>& file, std::uint64_t begin, std::uint64
 
 inline void scribble(std::vector<std::byte>& file, std::uint64_t begin, std::uint64_t end,
                      std::uint64_t seed) {
-  Numbers numbers(seed);
+  Random numbers(seed);
   end = std::min<std::uint64_t>(end, file.size());
   for (std::uint64_t at = begin; at < end; ++at)
-    file[static_cast<std::size_t>(at)] = static_cast<std::byte>(numbers.next());
+    file[static_cast<std::size_t>(at)] = static_cast<std::byte>(numbers.bits());
 }
 
 inline std::vector<std::string> segment_names(const Files& files) {
@@ -234,25 +158,12 @@ inline Options small_options(std::uint64_t seed = 1) {
   return options;
 }
 
-inline Options reading_options() {
-  Options options;
-  options.access = Access::read_only;
-  return options;
-}
-
-inline Log open_log(std::shared_ptr<StorageBackend> storage, Options options) {
-  auto log = Log::open(std::move(storage), std::move(options));
-  INFO((log ? std::string() : log.error().message()));
-  REQUIRE(log);
-  return *std::move(log);
-}
-
 // Appends known records up to `end`, `batch` of them at a time.
 inline void append_known(Log& log, std::uint64_t end, Ack ack, std::size_t batch = 1) {
   for (std::uint64_t next = log.end_offset().value; next < end;) {
     std::vector<OwnedRecord> owned;
     for (std::size_t i = 0; i < batch && next < end; ++i) owned.push_back(known_record(next++));
-    const auto range = log.append(Lent(owned).records(), {ack});
+    const auto range = log.append(Batch(owned).records(), {ack});
     INFO((range ? std::string() : range.error().message()));
     REQUIRE(range);
     REQUIRE(range->end.value == next);

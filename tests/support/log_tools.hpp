@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "support/catch.hpp"
+#include "support/workload.hpp"
 #include "varve/file_storage.hpp"
 #include "varve/log.hpp"
 #include "varve/memory_storage.hpp"
@@ -35,10 +36,7 @@ class FakeEnvironment final : public Environment {
   void set(std::int64_t now_ms) noexcept { now_ms_ = now_ms; }
   Timestamp now() noexcept override { return Timestamp(std::chrono::milliseconds(now_ms_)); }
   std::uint64_t random() noexcept override {
-    std::uint64_t bits = random_.fetch_add(0x9E3779B97F4A7C15) + 0x9E3779B97F4A7C15;
-    bits = (bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9;
-    bits = (bits ^ (bits >> 27)) * 0x94D049BB133111EB;
-    return bits ^ (bits >> 31);
+    return split_mix(random_.fetch_add(split_mix_step) + split_mix_step);
   }
 
  private:

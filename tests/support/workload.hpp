@@ -33,6 +33,14 @@ inline std::vector<std::uint64_t> fresh_seeds(std::size_t count) {
   return seeds;
 }
 
+// The steps and the finalizer of SplitMix64 (Steele, Lea, Flood 2014), for those who want a state of one word.
+constexpr std::uint64_t split_mix_step = 0x9E3779B97F4A7C15;
+constexpr std::uint64_t split_mix(std::uint64_t state) noexcept {
+  state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9;
+  state = (state ^ (state >> 27)) * 0x94D049BB133111EB;
+  return state ^ (state >> 31);
+}
+
 class Random {
  public:
   explicit Random(std::uint64_t seed) : engine_(seed) {}
@@ -98,19 +106,27 @@ inline std::optional<std::string> owned_text(const std::optional<Bytes>& bytes) 
   return std::string(text(*bytes));
 }
 
+inline bool same_bytes(const std::optional<Bytes>& read, const std::optional<std::string>& wanted) {
+  return read.has_value() == wanted.has_value() && (!read || text(*read) == *wanted);
+}
+
 // What differs between a record that was read and the one that was appended; empty if nothing does.
 inline std::string difference(const RecordView& read, const OwnedRecord& appended) {
-  if (owned_text(read.key) != appended.key) return "the key differs";
-  if (owned_text(read.value) != appended.value) return "the value differs";
+  if (!same_bytes(read.key, appended.key)) return "the key differs";
+  if (!same_bytes(read.value, appended.value)) return "the value differs";
   if (read.headers.size() != appended.headers.size()) return "the number of headers differs";
   std::size_t i = 0;
   for (const Header& header : read.headers) {
     const auto& [name, value] = appended.headers[i++];
-    if (header.name != name || owned_text(header.value) != value) return "a header differs";
+    if (header.name != name || !same_bytes(header.value, value)) return "a header differs";
   }
   if (appended.time_ms && read.timestamp.time_since_epoch().count() != *appended.time_ms)
     return "the timestamp differs";
   return {};
+}
+
+inline bool same(const OwnedRecord& appended, const RecordView& read) {
+  return difference(read, appended).empty();
 }
 
 // What kind of records there are to be.
@@ -167,7 +183,7 @@ class Workload {
 // The record that stands at `offset` of a stream named by `seed`: whoever knows both knows its bytes.
 inline OwnedRecord record_at(std::uint64_t seed, std::uint64_t offset,
                              WorkloadOptions options = {}) {
-  return Workload(seed + offset * 0x9E3779B97F4A7C15, options).next();
+  return Workload(seed + offset * split_mix_step, options).next();
 }
 
 }  // namespace varve::test

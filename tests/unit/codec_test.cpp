@@ -15,16 +15,16 @@ namespace varve {
 namespace {
 
 using namespace detail;
+using test::Batch;
 using test::known_record;
-using test::Lent;
-using test::Numbers;
 using test::OwnedRecord;
+using test::Random;
 using test::same;
 
 constexpr std::int64_t frame_time = 1'700'000'000'000;
 
 std::vector<std::byte> encode(const OwnedRecord& owned, std::int64_t now = frame_time) {
-  const Lent lent(owned);
+  const Batch lent(owned);
   const RecordSize size = measure(lent.front());
   std::vector<std::byte> out(static_cast<std::size_t>(size.total));
   const std::byte* end = encode_record(out.data(), lent.front(), size, frame_time, now);
@@ -49,10 +49,10 @@ std::uint64_t touch(const RecordView& record) {
   return sum;
 }
 
-OwnedRecord random_record(Numbers& numbers) {
+OwnedRecord random_record(Random& numbers) {
   const auto some_text = [&](std::uint64_t limit) {
     std::string text(static_cast<std::size_t>(numbers.below(limit)), '\0');
-    for (char& character : text) character = static_cast<char>(numbers.next());
+    for (char& character : text) character = static_cast<char>(numbers.bits());
     return text;
   };
   OwnedRecord record;
@@ -60,16 +60,16 @@ OwnedRecord random_record(Numbers& numbers) {
   if (numbers.below(4) != 0) record.value = some_text(400);
   for (std::uint64_t left = numbers.below(5); left > 0; --left) {
     record.headers.push_back({some_text(140), std::nullopt});
-    if (numbers.below(3) != 0) record.headers.back().value = some_text(140);
+    if (numbers.below(3) != 0) record.headers.back().second = some_text(140);
   }
-  if (numbers.below(2) != 0) record.timestamp_ms = static_cast<std::int64_t>(numbers.next());
+  if (numbers.below(2) != 0) record.time_ms = static_cast<std::int64_t>(numbers.bits());
   return record;
 }
 
 TEST_CASE("codec: every shape of record comes back as it was", "[codec]") {
   const std::uint64_t seed = 20'240'601;
   CAPTURE(seed);
-  Numbers numbers(seed);
+  Random numbers(seed);
   for (std::uint64_t i = 0; i < 500; ++i) {
     const OwnedRecord owned = i < 32 ? known_record(i) : random_record(numbers);
     const auto encoded = encode(owned);
@@ -78,7 +78,7 @@ TEST_CASE("codec: every shape of record comes back as it was", "[codec]") {
     REQUIRE(decode_record(in, frame_time, view));
     CHECK(in.empty());
     CHECK(same(owned, view));
-    if (!owned.timestamp_ms) CHECK(view.timestamp.time_since_epoch().count() == frame_time);
+    if (!owned.time_ms) CHECK(view.timestamp.time_since_epoch().count() == frame_time);
   }
 }
 
@@ -107,7 +107,7 @@ TEST_CASE("codec: any timestamp survives", "[codec]") {
   for (const std::int64_t time : {least, least + 1, std::int64_t{-1}, std::int64_t{0},
                                   frame_time - 1, frame_time, frame_time + 1, most - 1, most}) {
     OwnedRecord owned;
-    owned.timestamp_ms = time;
+    owned.time_ms = time;
     const auto encoded = encode(owned);
     Bytes in(encoded);
     RecordView view;
@@ -137,20 +137,20 @@ TEST_CASE("codec: a record cut short is none", "[codec]") {
 TEST_CASE("codec: damaged records never lead outside of their bytes", "[codec]") {
   const std::uint64_t seed = 77;
   CAPTURE(seed);
-  Numbers numbers(seed);
+  Random numbers(seed);
   std::uint64_t sum = 0;
   for (int round = 0; round < 20'000; ++round) {
     auto encoded = encode(known_record(numbers.below(64)));
     for (std::uint64_t flips = 1 + numbers.below(4); flips > 0; --flips)
       encoded[static_cast<std::size_t>(numbers.below(encoded.size()))] =
-          static_cast<std::byte>(numbers.next());
+          static_cast<std::byte>(numbers.bits());
     Bytes in(encoded);
     RecordView view;
     while (!in.empty() && decode_record(in, frame_time, view)) sum += touch(view);
   }
   for (int round = 0; round < 20'000; ++round) {
     std::vector<std::byte> noise(static_cast<std::size_t>(numbers.below(40)));
-    for (std::byte& byte : noise) byte = static_cast<std::byte>(numbers.next());
+    for (std::byte& byte : noise) byte = static_cast<std::byte>(numbers.bits());
     if (!noise.empty()) noise[0] &= std::byte{all_attributes};
     Bytes in(noise);
     RecordView view;

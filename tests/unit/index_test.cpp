@@ -17,7 +17,7 @@ namespace varve {
 namespace {
 
 using namespace detail;
-using test::Numbers;
+using test::Random;
 
 constexpr IndexIdentity identity{{11, 22}, 33, 1'000'000};
 
@@ -25,7 +25,7 @@ Timestamp at_ms(std::int64_t ms) { return Timestamp(std::chrono::milliseconds(ms
 
 // Frames as a segment has them: offsets and positions rise, times never fall.
 std::vector<IndexEntry> make_entries(std::size_t size, std::uint64_t seed) {
-  Numbers numbers(seed);
+  Random numbers(seed);
   std::vector<IndexEntry> entries;
   IndexEntry next{100, segment_header_bytes, std::numeric_limits<std::int64_t>::min()};
   for (std::size_t i = 0; i < size; ++i) {
@@ -70,7 +70,7 @@ TEST_CASE("index: lookups lead to the last frame that cannot be too late", "[ind
     REQUIRE(kept[i].position - kept[i - 1].position >= 1024);
   CHECK(kept.front().offset == 100);
 
-  Numbers numbers(4);
+  Random numbers(4);
   for (int i = 0; i < 300; ++i) {
     const Offset offset{numbers.below(entries.back().offset + 50)};
     check_against(index, kept, offset,

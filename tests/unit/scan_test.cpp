@@ -17,7 +17,7 @@ using namespace detail;
 using test::BufferSource;
 using test::FoundFrame;
 using test::frames_of;
-using test::Numbers;
+using test::Random;
 
 // The active segment of a log whose process was killed.
 struct Bench {
@@ -202,7 +202,7 @@ TEST_CASE("scan: the index it fills leads to frames", "[scan]") {
 TEST_CASE("scan: it ends whatever it is given, and only vouches for what is intact", "[scan]") {
   const std::uint64_t seed = 31'337;
   CAPTURE(seed);
-  Numbers numbers(seed);
+  Random numbers(seed);
   const Bench intact;
   for (int round = 0; round < 1500; ++round) {
     Bench bench = intact;
@@ -211,7 +211,7 @@ TEST_CASE("scan: it ends whatever it is given, and only vouches for what is inta
           segment_header_bytes + numbers.below(intact.frames.back().end.value - 4000);
       switch (numbers.below(3)) {
         case 0:
-          test::scribble(bench.bytes, at, at + 1 + numbers.below(300), numbers.next());
+          test::scribble(bench.bytes, at, at + 1 + numbers.below(300), numbers.bits());
           break;
         case 1:
           test::blank(bench.bytes, at / 512 * 512, at / 512 * 512 + 512);
@@ -240,6 +240,56 @@ TEST_CASE("scan: it ends whatever it is given, and only vouches for what is inta
     CAPTURE(round);
     REQUIRE(strangers == 0);
     REQUIRE(scan.records + scan.records_behind <= 45);
+  }
+}
+
+// Bytes that a writer goes on with between two looks at them.
+class GrowingSource final : public ByteSource {
+ public:
+  GrowingSource(Bytes before, Bytes after, int looks_before)
+      : before_(before), after_(after), left_(looks_before) {}
+
+  Result<Bytes> at(Position position, std::uint64_t) override {
+    return (left_-- > 0 ? before_ : after_).subspan(static_cast<std::size_t>(position.value));
+  }
+  bool grew() const noexcept { return left_ < 0; }
+
+ private:
+  Bytes before_;
+  Bytes after_;
+  int left_;
+};
+
+TEST_CASE("scan: beside a writer nothing looks torn, whenever it goes on", "[scan]") {
+  const auto storage = make_memory_storage();
+  Log log = test::open_log(storage, test::small_options());
+  test::append_known(log, 20, Ack::disk, 3);
+  test::append_known(log, 24, Ack::os);
+  const auto before = test::copy_files(*storage).at(segment_name({0}));
+  const bool rolls = GENERATE(false, true);
+  if (rolls)
+    while (log.segments().size() < 2) test::append_known(log, log.end_offset().value + 1, Ack::os);
+  else
+    test::append_known(log, 90, Ack::os);
+  const auto after = test::copy_files(*storage).at(segment_name({0}));
+  SegmentFile file;
+  file.name = "a.log";
+  file.header = test::header_of(before);
+  ScanOptions options;
+  options.live = true;
+  for (int looks = 0;; ++looks) {
+    CAPTURE(looks, rolls);
+    GrowingSource source(before, after, looks);
+    const auto scan = scan_segment(source, file, before.size(), {}, options);
+    REQUIRE(scan);
+    CHECK(scan->broken.empty());
+    CHECK(!scan->torn());
+    CHECK(scan->ended == scan->far_ended);
+    CHECK(scan->end.position == scan->far_end.position);
+    if (!source.grew()) {
+      CHECK(scan->end.next_offset == 24);
+      break;
+    }
   }
 }
 

@@ -18,9 +18,9 @@ namespace varve {
 namespace {
 
 using namespace detail;
+using test::Batch;
 using test::BufferSource;
 using test::known_record;
-using test::Lent;
 
 constexpr LogId log_id{0xAAAA, 0xBBBB};
 constexpr std::int64_t time_ms = 1'700'000'000'000;
@@ -113,7 +113,7 @@ struct Bench {
   }
 
   bool append(const test::OwnedRecord& owned) const {
-    const Lent lent(owned);
+    const Batch lent(owned);
     const RecordSize size = measure(lent.front());
     if (!writer->fits(size.total, 1)) return false;
     if (writer->starts_frame(size.total, 1)) seal();
@@ -241,7 +241,7 @@ struct ByHand {
     writer.open({offset, sequence, time, 2, 0}, 0);
     for (std::uint64_t i = 0; i < count; ++i) {
       const test::OwnedRecord owned = known_record(offset + i);
-      const Lent lent(owned);
+      const Batch lent(owned);
       writer.add(encode_record(writer.tail(), lent.front(), measure(lent.front()), time, time),
                  true);
     }

@@ -19,11 +19,11 @@ namespace varve {
 namespace {
 
 using namespace detail;
+using test::Batch;
 using test::BufferSource;
 using test::known_record;
-using test::Lent;
-using test::Numbers;
 using test::OwnedRecord;
+using test::Random;
 using test::same;
 
 constexpr std::uint64_t salt = 0x5A17;
@@ -43,7 +43,7 @@ class Bench {
     writer_.open({next_offset_, sequence_, time_ms, 3, 0}, sync_lag);
   }
   void add(const OwnedRecord& owned) {
-    const Lent lent(owned);
+    const Batch lent(owned);
     const RecordSize size = measure(lent.front());
     writer_.reserve(1);
     writer_.add(encode_record(writer_.tail(), lent.front(), size, time_ms, time_ms), true);
@@ -431,7 +431,7 @@ TEST_CASE("store: frames of unknown versions and kinds are refused by name", "[s
 TEST_CASE("store: whatever stands in a file, reading it is safe", "[store]") {
   const std::uint64_t seed = 4242;
   CAPTURE(seed);
-  Numbers numbers(seed);
+  Random numbers(seed);
   Bench bench(16u << 10);
   for (const std::uint64_t count : {3u, 1u, 9u, 12u}) bench.add_frame(count, 3);
   bench.open(2);
@@ -441,7 +441,7 @@ TEST_CASE("store: whatever stands in a file, reading it is safe", "[store]") {
     std::vector<std::byte> bytes(bench.bytes().begin(), bench.bytes().begin() + size);
     for (std::uint64_t edits = 1 + numbers.below(6); edits > 0; --edits) {
       const std::uint64_t at = segment_header_bytes + numbers.below(3000);
-      test::scribble(bytes, at, at + 1 + numbers.below(40), numbers.next());
+      test::scribble(bytes, at, at + 1 + numbers.below(40), numbers.bits());
     }
     BufferSource source(bytes);
     const FrameReader frames(source, salt);
@@ -466,7 +466,7 @@ TEST_CASE("store: the medium is read in windows, whatever the order", "[store]")
   const auto file = storage->open("a", OpenMode::read);
   REQUIRE(file);
   MediumSource medium(**file, size);
-  Numbers numbers(2);
+  Random numbers(2);
   for (int i = 0; i < 300; ++i) {
     const std::uint64_t at = numbers.below(size + 100);
     const std::uint64_t wanted = 1 + numbers.below(i % 10 == 0 ? 2u << 20 : 5000);

@@ -71,7 +71,9 @@ class MappedSource final : public ByteSource {
 // What the medium holds of a file, past any cache, in a window that slides along.
 class MediumSource final : public ByteSource {
  public:
-  MediumSource(const StorageFile& file, std::uint64_t size) : file_(&file), size_(size) {}
+  // `window_bytes`: what is read at once, unless more is asked for; a multiple of 4096.
+  MediumSource(const StorageFile& file, std::uint64_t size, std::uint64_t window_bytes = 1u << 20)
+      : file_(&file), size_(size), window_bytes_(window_bytes) {}
 
   Result<Bytes> at(Position position, std::uint64_t size) override {
     if (position.value >= size_) return Bytes{};
@@ -83,7 +85,10 @@ class MediumSource final : public ByteSource {
 
  private:
   static constexpr std::uint64_t block = 4096;
-  static constexpr std::uint64_t window_bytes = 1u << 20;
+
+  static constexpr std::uint64_t whole_blocks(std::uint64_t bytes) noexcept {
+    return (bytes + block - 1) / block * block;
+  }
 
   std::byte* window() noexcept {
     const auto address = reinterpret_cast<std::uintptr_t>(buffer_.data());
@@ -92,8 +97,8 @@ class MediumSource final : public ByteSource {
 
   Result<void> slide(Position position, std::uint64_t end) {
     begin_ = {position.value / block * block};
-    const std::uint64_t wanted =
-        std::max(window_bytes, (end - begin_.value + block - 1) / block * block);
+    const std::uint64_t wanted = std::min(std::max(window_bytes_, whole_blocks(end - begin_.value)),
+                                          whole_blocks(size_ - begin_.value));
     buffer_.resize(std::max<std::uint64_t>(buffer_.size(), wanted + block));
     filled_ = 0;
     VARVE_TRY_ASSIGN(filled_,
@@ -106,6 +111,7 @@ class MediumSource final : public ByteSource {
 
   const StorageFile* file_;
   std::uint64_t size_;
+  std::uint64_t window_bytes_;
   Position begin_{};
   std::uint64_t filled_ = 0;
   std::vector<std::byte> buffer_;
