@@ -23,7 +23,7 @@ LAYERS = [
     "fmt",
     # Inside: words, then the layers Store, Index, Segment.
     "try assert endian guard",
-    "system_error storage_name event_count sigbus_guard clock process durable_image",
+    "checksum_wide=checksum_avx2=checksum_avx512 system_error storage_name event_count sigbus_guard clock process durable_image",
     "file_storage memory_storage faulty_storage background_thread",
     "checksum filename",
     "format",

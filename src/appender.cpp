@@ -30,6 +30,7 @@ Appender::Appender(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper
       manifest_(std::move(manifest)),
       body_bytes_max_(greatest_body(core_->options)),
       epoch_(manifest_->snapshot().epoch()),
+      has_policy_(core_->options.sync.every_bytes != 0 || core_->options.sync.every.count() > 0),
       end_(end),
       active_(std::move(active)),
       clean_on_disk_(manifest_->snapshot().clean),
@@ -37,40 +38,52 @@ Appender::Appender(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper
       durable_position_(end.next_position),
       next_segment_id_(manifest_->snapshot().next_segment_id) {}
 
-void Appender::on_chores(std::function<void()> notify) {
+void Appender::on_work(std::function<void()> ahead, std::function<void()> chores) {
   const std::lock_guard lock(mutex_);
-  notify_ = std::move(notify);
+  call_ahead_ = std::move(ahead);
+  call_chores_ = std::move(chores);
 }
 
 // ---- append ------------------------------------------------------------------------------------
 
 Result<OffsetRange> Appender::append(std::span<const Record> records, Ack ack) {
   if (records.empty()) return refuse({Errc::invalid_argument, "an append of no records"});
-  // Sizing happens outside the lock; the buffer is kept, so that it costs no allocation.
-  thread_local std::vector<RecordSize> sizes;
+  // Sizing happens outside the lock.
+  if (records.size() == 1) {
+    const RecordSize size = measure(records[0]);
+    if (body_size(size.total, 1) > body_bytes_max_) return too_large(1, 1, size.total);
+    return append(records, {&size, 1}, size.total, ack);
+  }
+  thread_local std::vector<RecordSize> sizes;  // kept, so that it costs no allocation
   sizes.clear();
   std::uint64_t bytes = 0;
   for (const Record& record : records) {
     sizes.push_back(measure(record));
     bytes += sizes.back().total;
-    if (bytes > body_bytes_max_ || body_size(bytes, sizes.size()) > body_bytes_max_) {
-      return refuse({Errc::batch_too_large, "record " + std::to_string(sizes.size()) + " of " +
-                                                std::to_string(records.size()) +
-                                                " takes the append to " + std::to_string(bytes) +
-                                                " encoded bytes; the limit is " +
-                                                std::to_string(body_bytes_max_)});
-    }
+    if (bytes > body_bytes_max_ || body_size(bytes, sizes.size()) > body_bytes_max_)
+      return too_large(sizes.size(), records.size(), bytes);
   }
+  return append(records, sizes, bytes, ack);
+}
 
+Result<OffsetRange> Appender::append(std::span<const Record> records,
+                                     std::span<const RecordSize> sizes, std::uint64_t bytes,
+                                     Ack ack) {
   OffsetRange range;
   {
     const std::lock_guard lock(mutex_);
-    if (auto open = check_open(); !open) return refuse(open.error());
+    if (core_->failure.happened() || core_->closed.load(std::memory_order_relaxed)) [[unlikely]]
+      return refuse(check_open().error());
     tick_clock(ack);
-    if (auto room = make_room(bytes, records.size()); !room) return refuse(room.error());
-    active_->reserve(records.size());
-    if (active_->open_frame_empty() && active_->open_time_ms() != now_ms_)
-      active_->open_frame(fields(), sync_lag());
+    // Nearly every append finds an open frame that takes it as it is.
+    const bool joins = writing_ && active_ && active_->takes(bytes, records.size()) &&
+                       records.size() <= offset_max.value - active_->next_offset();
+    if (!joins) {
+      if (auto room = make_room(bytes, records.size()); !room) return refuse(room.error());
+      active_->reserve(records.size());
+      if (active_->open_frame_empty() && active_->open_time_ms() != now_ms_)
+        active_->open_frame(fields(), sync_lag());
+    }
 
     range = {{active_->next_offset()}, {active_->next_offset() + records.size()}};
     if (active_->append(records, sizes, bytes, now_ms_)) seal_and_open_frame();
@@ -78,7 +91,7 @@ Result<OffsetRange> Appender::append(std::span<const Record> records, Ack ack) {
     core_->counters.records.add(records.size());
     core_->counters.batches.add(1);
     core_->counters.bytes.add(bytes);
-    notice_chores();
+    if (!joins || has_policy_) notice_work();
   }
   core_->marks.appended.notify_all();
   if (ack == Ack::disk) {
@@ -86,6 +99,13 @@ Result<OffsetRange> Appender::append(std::span<const Record> records, Ack ack) {
     if (!durable) return refuse(durable.error());
   }
   return range;
+}
+
+Error Appender::too_large(std::size_t record, std::size_t records, std::uint64_t bytes) noexcept {
+  return refuse({Errc::batch_too_large,
+                 "record " + std::to_string(record) + " of " + std::to_string(records) +
+                     " takes the append to " + std::to_string(bytes) +
+                     " encoded bytes; the limit is " + std::to_string(body_bytes_max_)});
 }
 
 Error Appender::refuse(Error error) noexcept {
@@ -194,7 +214,7 @@ Result<void> Appender::roll() {
   view->base_offset = active_->base_offset();
   draft.list->active = std::move(view);
   core_->segments.publish(std::move(draft));
-  if (notify_) notify_();
+  if (call_chores_) call_chores_();
   return {};
 }
 
@@ -223,6 +243,7 @@ void Appender::install(std::shared_ptr<SegmentWriter> next, SegmentList& list) n
     first = fields();
     const SegmentMeta sealed = active_->meta(true);
     list.sealed.push_back(sealed);
+    active_->shared_file()->rolled.store(true);
     unsynced_.push_back(active_->shared_file());
     rolled_.push_back({sealed, std::move(active_)});
     rolled_count_.store(rolled_.size(), std::memory_order_relaxed);
@@ -252,7 +273,7 @@ Result<bool> Appender::wait_durable(std::uint64_t end, const Deadline& deadline)
       continue;
     }
     if (!flushing_.exchange(true)) {
-      VARVE_TRY(lead_flush());
+      VARVE_TRY(lead_flush(Reach::all));
       continue;
     }
     const std::uint32_t key = marks.synced.prepare();
@@ -264,7 +285,7 @@ Result<bool> Appender::wait_durable(std::uint64_t end, const Deadline& deadline)
   }
 }
 
-Result<void> Appender::sync() {
+Result<void> Appender::sync(Reach reach) {
   Watermarks& marks = core_->marks;
   while (flushing_.exchange(true)) {  // one flush at a time, and ours must start after the call
     const std::uint32_t key = marks.synced.prepare();
@@ -273,11 +294,11 @@ Result<void> Appender::sync() {
     else
       marks.synced.cancel();
   }
-  return lead_flush();
+  return lead_flush(reach);
 }
 
 // Flushes, then lets others lead, whatever happened. The caller has set flushing_.
-Result<void> Appender::lead_flush() {
+Result<void> Appender::lead_flush(Reach reach) {
   struct Lead {
     Appender& appender;
     ~Lead() {
@@ -288,7 +309,7 @@ Result<void> Appender::lead_flush() {
   std::optional<Synced> synced;
   {
     const Lead lead{*this};
-    auto flushed = flush();
+    auto flushed = flush(reach);
     if (!flushed) return flushed.error();
     synced = *flushed;
   }
@@ -298,8 +319,9 @@ Result<void> Appender::lead_flush() {
 }
 
 // Seals what there is and makes it durable. Nullopt if there was nothing to do.
-Result<std::optional<Appender::Synced>> Appender::flush() {
-  sched_yield();  // lets those about to append join this flush; a third more at four threads
+Result<std::optional<Appender::Synced>> Appender::flush(Reach reach) {
+  const bool all = reach == Reach::all;
+  if (all) sched_yield();  // lets those about to append join; a third more at four threads
   std::vector<std::shared_ptr<SegmentFile>> files;
   std::uint64_t end_offset = 0;
   std::uint64_t position = 0;
@@ -309,18 +331,25 @@ Result<std::optional<Appender::Synced>> Appender::flush() {
     const std::lock_guard lock(mutex_);
     if (core_->failure.happened()) return core_->failure.answer();
     if (!writing_) return std::optional<Synced>();
-    if (active_) seal_and_open_frame();
-    end_offset = active_ ? active_->next_offset() : end_.next_offset;
-    position = end_position();
-    if (position == durable_position_ && unsynced_.empty() && !names_unsynced_)
+    if (active_ && all) seal_and_open_frame();
+    if (active_) {
+      end_offset = all ? active_->next_offset() : active_->base_offset();
+      position = all ? end_position() : active_->base_position();
+    } else {
+      end_offset = end_.next_offset;
+      position = end_position();
+    }
+    if (position <= durable_position_ && unsynced_.empty() && !names_unsynced_)
       return std::optional<Synced>();
     files.reserve(unsynced_.size() + 1);  // before anything is taken: it may throw
     files = unsynced_;
-    if (active_) files.push_back(active_->shared_file());
+    if (active_ && all) files.push_back(active_->shared_file());
     unsynced_.clear();
     names = std::exchange(names_unsynced_, false);
-    sync_noticed_ = false;
-    list_active = std::exchange(list_active_, false);
+    if (all) {
+      sync_noticed_ = false;
+      list_active = std::exchange(list_active_, false);
+    }
   }
   const auto begin = std::chrono::steady_clock::now();
   Result<void> synced;
@@ -335,7 +364,7 @@ Result<std::optional<Appender::Synced>> Appender::flush() {
   const auto took = std::chrono::steady_clock::now() - begin;
   {
     const std::lock_guard lock(mutex_);
-    durable_position_ = position;
+    position = durable_position_ = std::max(durable_position_, position);
     if (list_active) list_active_ = true;  // again with the next flush
     // Says so at the log's end, for whoever must tell a torn tail from lost data: not needed for what
     // was just acknowledged to be found, so it is not flushed itself.
@@ -343,7 +372,8 @@ Result<std::optional<Appender::Synced>> Appender::flush() {
   }
   core_->counters.syncs.add(1);
   core_->counters.sync_nanoseconds.add(static_cast<std::uint64_t>(took.count()));
-  core_->marks.durable.store(end_offset, std::memory_order_release);
+  if (end_offset > core_->marks.durable.load(std::memory_order_relaxed))
+    core_->marks.durable.store(end_offset, std::memory_order_release);
   return std::optional<Synced>({end_offset, took});
 }
 
@@ -364,6 +394,7 @@ bool Appender::list_first_segment() {
 Result<void> Appender::sync_files(const std::vector<std::shared_ptr<SegmentFile>>& files,
                                   bool names) {
   for (const auto& file : files) {
+    if (file->rolled.load()) file->mapping->finish();
     if (auto synced = file->file->sync(); !synced)  // it may have been opened under another name
       return Error(synced.error().code(), file->name + " (" + synced.error().context() + ")");
   }
@@ -397,22 +428,24 @@ std::uint64_t ahead_bytes(const SegmentWriter& segment) {
 }  // namespace
 
 // Tells the background, once, when the active segment will soon want something.
-void Appender::notice_chores() noexcept {
-  if (!notify_) return;
+void Appender::notice_work() noexcept {
+  if (!call_chores_) return;
   const std::uint64_t position = active_->end_if_sealed().value;
   const std::uint64_t ready = active_->ready();
-  bool tell = false;
+  bool ahead = false;
   if (position + ahead_bytes(*active_) / 2 > ready && ready < active_->capacity() &&
       noticed_at_ != ready) {
     noticed_at_ = ready;
-    tell = true;
+    ahead = true;
   }
-  if (!spare_noticed_ && position > active_->capacity() / 2) spare_noticed_ = tell = true;
+  if (!spare_noticed_ && position > active_->capacity() / 2) spare_noticed_ = ahead = true;
+  if (ahead) call_ahead_();
+  if (!has_policy_) return;
   const std::uint64_t every = core_->options.sync.every_bytes;
-  if (every != 0 && unsynced_bytes() >= every) tell = true;
+  bool sync = every != 0 && unsynced_bytes() >= every;
   // From the first record that is not durable on, time counts. A log that is idle wakes nobody.
-  if (!sync_noticed_ && core_->options.sync.every.count() > 0) sync_noticed_ = tell = true;
-  if (tell) notify_();
+  if (!sync_noticed_ && core_->options.sync.every.count() > 0) sync_noticed_ = sync = true;
+  if (sync) call_chores_();
 }
 
 Result<void> Appender::make_ready() {
@@ -490,7 +523,9 @@ SegmentMeta Appender::unrecorded_after(std::size_t rolled) const {
   meta.sealed = false;
   meta.end_offset = meta.base_offset;
   meta.end_sequence = meta.base_sequence;
-  meta.end_position = segment_header_bytes + begin_frame_bytes;
+  // As far as it is known to be durable: its begin, or nothing yet.
+  constexpr std::uint32_t begun = segment_header_bytes + begin_frame_bytes;
+  meta.end_position = durable_position_ >= meta.base_position + begun ? begun : 0;
   meta.newest_ms = no_time;
   return meta;
 }

@@ -46,8 +46,13 @@ class Appender {
 
   Result<OffsetRange> append(std::span<const Record> records, Ack ack);
 
-  // Makes everything durable, the names of files included.
-  Result<void> sync();
+  enum class Reach : std::uint8_t {
+    all,     // everything
+    rolled,  // the segments that were rolled: their successor is still growing, and dear to flush
+  };
+
+  // Makes that durable, the names of all files included.
+  Result<void> sync(Reach reach = Reach::all);
 
   // Waits until all below `end` is durable, leading flushes if need be. False when the time is over.
   Result<bool> wait_durable(std::uint64_t end, const Deadline& deadline);
@@ -57,10 +62,11 @@ class Appender {
 
   Epoch epoch() const noexcept { return {epoch_}; }
 
-  // ---- for the background chores ----
+  // ---- for the background ----
 
-  // Sets what is called when there is something to do. It must not call back.
-  void on_chores(std::function<void()> notify);
+  // Sets what is called when there is something to prepare, and when there is something to record or to
+  // flush. Neither must call back.
+  void on_work(std::function<void()> ahead, std::function<void()> chores);
 
   Result<void> make_ready();     // pages ahead of the active segment's end
   Result<void> prepare_spare();  // the next segment's file, if the active one is half full
@@ -79,6 +85,9 @@ class Appender {
   LogEnd end() const;
 
  private:
+  Result<OffsetRange> append(std::span<const Record> records, std::span<const RecordSize> sizes,
+                             std::uint64_t bytes, Ack ack);
+  Error too_large(std::size_t record, std::size_t records, std::uint64_t bytes) noexcept;
   Result<void> check_open() const;
   Result<void> make_room(std::uint64_t bytes, std::uint64_t count);
   Result<void> begin_writing();
@@ -92,13 +101,13 @@ class Appender {
   std::uint32_t sync_lag() const noexcept;
   std::uint32_t lag_to(std::uint64_t position) const noexcept;
   void tick_clock(Ack ack) noexcept;
-  void notice_chores() noexcept;
+  void notice_work() noexcept;
   struct Synced {
     std::uint64_t end_offset = 0;
     std::chrono::nanoseconds took{};
   };
-  Result<void> lead_flush();
-  Result<std::optional<Synced>> flush();
+  Result<void> lead_flush(Reach reach);
+  Result<std::optional<Synced>> flush(Reach reach);
   bool list_first_segment();
   Result<void> sync_files(const std::vector<std::shared_ptr<SegmentFile>>& files, bool names);
   Error refuse(Error error) noexcept;
@@ -107,6 +116,7 @@ class Appender {
   const std::shared_ptr<ManifestKeeper> manifest_;
   const std::uint32_t body_bytes_max_;
   const std::uint32_t epoch_;
+  const bool has_policy_;  // SyncPolicy asks for a look at every append
 
   // The end of the log. The lock is held for the placing of records, and for a roll.
   mutable std::mutex mutex_;
@@ -124,7 +134,8 @@ class Appender {
   std::uint64_t noticed_at_ = 0;  // ready() of the active segment when the chores were last told
   bool spare_noticed_ = false;
   bool sync_noticed_ = false;  // since the last flush
-  std::function<void()> notify_;
+  std::function<void()> call_ahead_;
+  std::function<void()> call_chores_;
 
   std::mutex spare_mutex_;  // after mutex_, if both
   std::shared_ptr<SegmentWriter> spare_;

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <array>
 #include <condition_variable>
 #include <csignal>
 #include <list>
@@ -37,7 +38,7 @@ class Worker final : public BackgroundThread {
   }
 
   // With every signal blocked, so that the host's handlers run on the host's threads.
-  Result<void> start() {
+  Result<void> start(const char* name) {
     sigset_t all{};
     sigset_t before{};
     sigfillset(&all);
@@ -46,7 +47,7 @@ class Worker final : public BackgroundThread {
     const int error = pthread_create(&thread_, nullptr, &Worker::main, this);
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
     if (error != 0) return system_error(error, "starting varve's background thread");
-    pthread_setname_np(thread_, "varve");
+    pthread_setname_np(thread_, name);
     started_ = true;
     return {};
   }
@@ -137,13 +138,14 @@ std::unique_ptr<BackgroundThread::Registration> Worker::add(Task task) {
 
 }  // namespace
 
-Result<std::shared_ptr<BackgroundThread>> BackgroundThread::shared() {
+Result<std::shared_ptr<BackgroundThread>> BackgroundThread::shared(Kind kind) {
   static std::mutex mutex;
-  static std::weak_ptr<Worker> running;
+  static std::array<std::weak_ptr<Worker>, 2> running_of;
   const std::lock_guard lock(mutex);
+  auto& running = running_of[static_cast<std::size_t>(kind)];
   if (auto worker = running.lock()) return std::shared_ptr<BackgroundThread>(std::move(worker));
   auto worker = std::make_shared<Worker>();
-  VARVE_TRY(worker->start());
+  VARVE_TRY(worker->start(kind == Kind::ahead ? "varve-ahead" : "varve-record"));
   running = worker;
   return std::shared_ptr<BackgroundThread>(std::move(worker));
 }

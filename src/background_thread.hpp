@@ -1,7 +1,8 @@
-// BackgroundThread: the one thread that does the chores of all logs in the process.
+// BackgroundThread: the threads that work for all logs in the process, one of each kind.
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -20,8 +21,13 @@ class BackgroundThread {
   // A task's place; destroying it waits for the task to finish if it runs, and forgets it.
   class Registration;
 
-  // The running thread, or an error if none can be started.
-  static Result<std::shared_ptr<BackgroundThread>> shared();
+  enum class Kind : std::uint8_t {
+    ahead,     // prepares: never waits for the medium for long, so that appends need not
+    recorder,  // flushes and records
+  };
+
+  // The running thread of that kind, or an error if none can be started.
+  static Result<std::shared_ptr<BackgroundThread>> shared(Kind kind);
 
   virtual ~BackgroundThread() = default;
   virtual std::unique_ptr<Registration> add(Task task) = 0;

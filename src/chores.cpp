@@ -14,19 +14,26 @@ Chores::Chores(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper> ma
                Appender& appender)
     : core_(std::move(core)), manifest_(std::move(manifest)), appender_(appender) {}
 
+Result<void> Chores::prepare() {
+  if (core_->failure.happened()) return core_->failure.answer();
+  auto ready = appender_.make_ready();
+  auto spare = appender_.prepare_spare();
+  return told(ready ? std::move(spare) : std::move(ready));
+}
+
 Result<void> Chores::run(Deadline& next) {
   if (core_->failure.happened()) return core_->failure.answer();
-  Result<void> first;
-  const auto keep = [&](Result<void> result) {
-    if (!result && first) first = std::move(result);
-  };
-  keep(appender_.make_ready());
-  keep(appender_.prepare_spare());
-  keep(record_rolled());
-  keep(sync_when_due(next));
-  if (Observer* watching = core_->observer(); !first && watching && first.error() == Errc::no_space)
-    watching->on_no_space(first.error());
-  return first;
+  auto recorded = record_rolled();
+  auto synced = sync_when_due(next);
+  return told(recorded ? std::move(synced) : std::move(recorded));
+}
+
+// Passes a result on, once the observer has heard of a full disk.
+Result<void> Chores::told(Result<void> result) {
+  if (Observer* watching = core_->observer();
+      !result && watching != nullptr && result.error() == Errc::no_space)
+    watching->on_no_space(result.error());
+  return result;
 }
 
 Result<void> Chores::sync_when_due(Deadline& next) {
@@ -70,7 +77,7 @@ Result<void> Chores::record_rolled() {
   const std::vector<RolledSegment> rolled = appender_.rolled();
   if (rolled.empty()) return {};
   // Nothing may be called sealed that is not durable, the name of its successor included.
-  auto recorded = appender_.sync();
+  auto recorded = appender_.sync(Appender::Reach::rolled);
   if (recorded) {
     for (const RolledSegment& one : rolled)
       if (auto written = write_index(*one.writer, one.meta); !written) break;  // only a convenience

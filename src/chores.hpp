@@ -1,4 +1,4 @@
-// Chores: what a log that is open for writing needs done besides appending. Run by the background thread,
+// Chores: what a log that is open for writing needs done besides appending. Run by the background threads,
 // or by the host through Log::tick().
 #pragma once
 
@@ -20,7 +20,10 @@ class Chores {
   Chores(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper> manifest,
          Appender& appender);
 
-  // Does what is due; `next` is set to when it should be called again even if nobody asks.
+  // Gets ready what appends will need next: pages, and the next segment's file.
+  Result<void> prepare();
+
+  // Records and flushes what is due; `next` is set to when it should be called again even if nobody asks.
   Result<void> run(Deadline& next);
 
   // Records rolled segments as sealed, with their indexes. Also the first step of closing.
@@ -33,6 +36,7 @@ class Chores {
   Result<void> record_clean();
 
  private:
+  Result<void> told(Result<void> result);
   Result<void> sync_when_due(Deadline& next);
   Result<void> write_index(const SegmentWriter& writer, const SegmentMeta& meta);
   Result<void> trim_active(const SegmentWriter& writer);

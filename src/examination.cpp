@@ -286,7 +286,7 @@ Result<SegmentScan> scan_again(StorageBackend& storage, LogId log, const Examine
     return scan_segment(source, *file, segment.file_size, start, options);
   }
   VARVE_TRY(file->map(segment.file_size, MapMode::read));
-  MappedSource source(*file->mapping, {segment.file_size}, true, file->name);
+  MappedSource source(*file->mapping, {segment.file_size}, file->populated.get(), file->name);
   return scan_segment(source, *file, segment.file_size, start, options);
 }
 

@@ -220,6 +220,8 @@ class FaultyMapping final : public StorageMapping {
   std::byte* data() noexcept override { return inner_->data(); }
   std::size_t size() const noexcept override { return inner_->size(); }
 
+  void finish() noexcept override { inner_->finish(); }
+
   Result<void> populate(Position begin, Position end) override {
     const Call call = state_->begin(StorageOp::map, *inode_, life_);
     return call ? inner_->populate(begin, end) : Result<void>(*call.error);

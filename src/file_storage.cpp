@@ -168,6 +168,9 @@ class FileMapping final : public StorageMapping {
   std::size_t size() const noexcept override { return window_.size(); }
   bool faulted() const noexcept override { return guard_.faulted(); }
 
+  // The pages come back, unwritten, when they are read. What was stored is the file's already.
+  void finish() noexcept override { (void)::madvise(data(), size(), MADV_DONTNEED); }
+
   Result<void> populate(Position begin, Position end) override {
     if (end < begin || end.value > size()) {
       return Error(Errc::invalid_argument, path_ + ": populate beyond the mapping");

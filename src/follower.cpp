@@ -73,7 +73,7 @@ void Follower::follow(TailSegment segment, std::shared_ptr<SegmentList> list) {
   file_ = std::move(segment.file);
   meta_ = segment.meta;
   index_ = segment.index;
-  source_.emplace(*file_->mapping, Position{segment.file_size}, false, file_->name);
+  source_.emplace(*file_->mapping, Position{segment.file_size}, nullptr, file_->name);
   SegmentState state = segment.scan.far_end;
   // An open frame may have grown since, or be sealed by now: read it again.
   if (segment.scan.open_frame && state.next_offset == segment.scan.end.next_offset)

@@ -31,26 +31,32 @@ struct Log::Impl {
   std::shared_ptr<ManifestKeeper> manifest{};
   std::unique_ptr<Appender> appender{};
   std::unique_ptr<Chores> chores{};
-  std::shared_ptr<BackgroundThread> background{};
-  std::unique_ptr<BackgroundThread::Registration> registration{};
+  struct Helper {
+    std::shared_ptr<BackgroundThread> thread{};
+    std::unique_ptr<BackgroundThread::Registration> place{};
+  };
+  Helper ahead{};     // prepares what appends will need
+  Helper recorder{};  // records and flushes, which waits for the medium
 
   // Open for reading only.
   std::shared_ptr<Follower> follower{};
 
   std::uint32_t process = process_generation();
 
-  Impl() = default;
+  Impl() noexcept { watch_forks(); }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
   ~Impl() {
     if (here()) return;
     // The copy that fork() made: the log, its files and its thread are the parent's. What destructors would do
     // to them is left undone.
-    (void)registration.release();
+    for (Helper* helper : {&ahead, &recorder}) {
+      (void)helper->place.release();
+      (void)new std::shared_ptr<BackgroundThread>(std::move(helper->thread));
+    }
     (void)chores.release();
     (void)appender.release();
     (void)lock.release();
-    (void)new std::shared_ptr<BackgroundThread>(std::move(background));
   }
 
   // Whether this is the process that opened the log.
@@ -69,12 +75,17 @@ struct Log::Impl {
     return answer;
   }
 
-  // Without a background thread nobody may be recording what rolls, which keeps every file open.
-  void catch_up_with_chores() const {
+  Result<OffsetRange> append(std::span<const Record> records, Ack ack) {
+    if (!appender || !here()) [[unlikely]]
+      return check_writable().error();
+    auto range = appender->append(records, ack);
+    if (!range) [[unlikely]]
+      core->tell_failure();
+    // Without a background thread nobody may be recording what rolls, which keeps every file open.
     constexpr std::size_t rolled_max = 8;
-    if (core->options.background != Background::manual || appender->rolled_count() < rolled_max)
-      return;
-    (void)told(chores->record_rolled());
+    if (appender->rolled_count() >= rolled_max && core->options.background == Background::manual)
+      (void)told(chores->record_rolled());
+    return range;
   }
 
   Result<void> open_writer(std::shared_ptr<StorageBackend> storage, Options options);
@@ -175,15 +186,20 @@ Result<void> Log::Impl::open_writer(std::shared_ptr<StorageBackend> storage, Opt
 
 Result<void> Log::Impl::start_background() {
   if (core->options.background == Background::manual) return {};
-  VARVE_TRY_ASSIGN(background, BackgroundThread::shared());
-  registration = background->add([this]() -> Deadline {
+  VARVE_TRY_ASSIGN(ahead.thread, BackgroundThread::shared(BackgroundThread::Kind::ahead));
+  VARVE_TRY_ASSIGN(recorder.thread, BackgroundThread::shared(BackgroundThread::Kind::recorder));
+  // What matters of their errors is told to the observer and to appends.
+  ahead.place = ahead.thread->add([this]() -> Deadline {
+    if (guarded([&] { (void)told(chores->prepare()); })) return std::nullopt;
+    return std::chrono::steady_clock::now() + retry_after;
+  });
+  recorder.place = recorder.thread->add([this]() -> Deadline {
     Deadline next;
-    // What matters of its errors is told to the observer and to appends.
     if (!guarded([&] { (void)told(chores->run(next)); }))
       next = std::chrono::steady_clock::now() + retry_after;
     return next;
   });
-  appender->on_chores([this] { registration->notify(); });
+  appender->on_work([this] { ahead.place->notify(); }, [this] { recorder.place->notify(); });
   return {};
 }
 
@@ -204,8 +220,9 @@ Result<void> Log::Impl::close() {
     return {};
   }
   auto closed = appender->close();
-  appender->on_chores(nullptr);
-  registration.reset();
+  appender->on_work(nullptr, nullptr);
+  ahead.place.reset();
+  recorder.place.reset();
   if (closed) closed = chores->record_rolled();
   if (closed) closed = chores->record_clean();
   appender->discard_spare();
@@ -231,18 +248,14 @@ Result<void> Log::close() { return impl_->close(); }
 // ---- appending ---------------------------------------------------------------------------------
 
 Result<Offset> Log::append(const Record& record, AppendOptions options) {
-  VARVE_TRY(impl_->check_writable());
-  auto range = impl_->told(impl_->appender->append({&record, 1}, options.ack));
-  impl_->catch_up_with_chores();
-  if (!range) return range.error();
+  const auto range = impl_->append({&record, 1}, options.ack);
+  if (!range) [[unlikely]]
+    return range.error();
   return range->begin;
 }
 
 Result<OffsetRange> Log::append(std::span<const Record> records, AppendOptions options) {
-  VARVE_TRY(impl_->check_writable());
-  auto range = impl_->told(impl_->appender->append(records, options.ack));
-  impl_->catch_up_with_chores();
-  return range;
+  return impl_->append(records, options.ack);
 }
 
 Result<void> Log::sync() {
@@ -271,7 +284,9 @@ Result<void> Log::truncate_prefix(Offset new_start) {
 Result<void> Log::tick() {
   if (!impl_->appender || !impl_->here() || impl_->core->closed.load()) return {};
   Deadline ignored;
-  return impl_->told(impl_->chores->run(ignored));
+  auto prepared = impl_->chores->prepare();
+  auto done = impl_->chores->run(ignored);
+  return impl_->told(prepared ? std::move(done) : std::move(prepared));
 }
 
 // ---- reading -----------------------------------------------------------------------------------

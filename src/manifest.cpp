@@ -59,8 +59,10 @@ const char* inconsistency(const Manifest& manifest) {
     const SegmentMeta& segment = manifest.segments[i];
     if (!segment.sealed && i + 1 != manifest.segments.size())
       return "a segment before the last one is not sealed";
+    const bool has_extent = segment.end_position >= segment_header_bytes ||
+                            (segment.end_position == 0 && !segment.sealed && !manifest.clean);
     if (segment.base_offset > segment.end_offset || segment.end_offset > offset_max.value ||
-        segment.end_position < segment_header_bytes || segment.id >= manifest.next_segment_id)
+        !has_extent || segment.id >= manifest.next_segment_id)
       return "a segment's entry makes no sense";
     if (i > 0 && manifest.segments[i - 1].end_offset != segment.base_offset)
       return "segments are out of order";

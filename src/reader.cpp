@@ -23,7 +23,7 @@ Result<bool> Reader::Impl::see() {
   if (core_->segments.version() != version_) {
     version_ = core_->segments.version();
     list_ = core_->segments.list();
-    if (in_active_) leave_segment();  // it may be sealed now; look again
+    if (in_active_ && in_segment_) leave_segment();  // it may be sealed now; look again
   }
   visible_ = options_.until ? std::min(end, options_.until->value) : end;
   if (next_ < visible_) return true;
@@ -50,39 +50,16 @@ Error Reader::Impl::explain(const Error& error) const {
   return next_ < core_->marks.start.load(std::memory_order_acquire) ? out_of_range() : error;
 }
 
-void Reader::Impl::leave_segment() noexcept { in_frame_ = in_segment_ = in_active_ = false; }
+void Reader::Impl::leave_segment() noexcept { in_frame_ = in_segment_ = false; }
 
 // Enters the segment that holds next_, near it.
 Result<void> Reader::Impl::enter_segment() {
   if (next_ < core_->marks.start.load(std::memory_order_acquire)) return out_of_range();
-  std::optional<IndexEntry> entry;
-  if (list_->active && next_ >= list_->active->base_offset) {
-    const ActiveView& active = *list_->active;
-    file_ = active.file;
-    end_position_ = {file_->mapping->size()};
-    end_offset_ = offset_max.value;
-    entry = active.index->find(Offset{next_});
-    segment_base_ = active.base_offset;
-    in_active_ = true;
-  } else {
-    const SegmentMeta* meta = list_->find(next_);
-    if (meta == nullptr) return lose_missing();
-    const auto opened = core_->segments.open(*meta);
-    if (!opened) {
-      if (opened.error() != Errc::corrupt) return explain(opened.error());
-      return lose(opened.error().context(), next_, meta->end_offset);
-    }
-    const OpenSegment& open = *opened;
-    file_ = open.file;
-    end_position_ = {meta->end_position};
-    end_offset_ = meta->end_offset;
-    entry = open.find(Offset{next_});
-    segment_base_ = meta->base_offset;
-    in_active_ = false;
-  }
-  source_.emplace(*file_->mapping, end_position_, !in_active_, file_->name);
+  // Whoever seeks about often stays in the segment.
+  if (!file_ || next_ < segment_base_ || next_ >= end_offset_ || entered_version_ != version_)
+    VARVE_TRY(open_segment());
+  const auto entry = in_active_ ? active_index_->find(Offset{next_}) : sealed_.find(Offset{next_});
   if (in_active_) VARVE_TRY(look_how_long());
-  frames_.emplace(*source_, file_->header.salt);
   if (entry && entry->position >= segment_header_bytes && entry->position < end_position_.value &&
       entry->position % frame_alignment == 0) {
     position_ = {entry->position};
@@ -93,6 +70,38 @@ Result<void> Reader::Impl::enter_segment() {
   }
   in_segment_ = true;
   in_frame_ = false;
+  return {};
+}
+
+Result<void> Reader::Impl::open_segment() {
+  file_.reset();
+  if (list_->active && next_ >= list_->active->base_offset) {
+    const ActiveView& active = *list_->active;
+    file_ = active.file;
+    end_position_ = {file_->mapping->size()};
+    end_offset_ = offset_max.value;
+    active_index_ = active.index;
+    segment_base_ = active.base_offset;
+    in_active_ = true;
+  } else {
+    const SegmentMeta* meta = list_->find(next_);
+    if (meta == nullptr) return lose_missing();
+    auto opened = core_->segments.open(*meta);
+    if (!opened) {
+      if (opened.error() != Errc::corrupt) return explain(opened.error());
+      return lose(opened.error().context(), next_, meta->end_offset);
+    }
+    sealed_ = *std::move(opened);
+    file_ = sealed_.file;
+    end_position_ = {meta->end_position};
+    end_offset_ = meta->end_offset;
+    segment_base_ = meta->base_offset;
+    in_active_ = false;
+  }
+  source_.emplace(*file_->mapping, end_position_, in_active_ ? nullptr : file_->populated.get(),
+                  file_->name);
+  frames_.emplace(*source_, file_->header.salt);
+  entered_version_ = version_;
   return {};
 }
 
@@ -334,7 +343,26 @@ Reader::Reader(Reader&&) noexcept = default;
 Reader& Reader::operator=(Reader&&) noexcept = default;
 Reader::~Reader() = default;
 
+// What nearly all steps are: to the next record of a whole frame.
+bool Reader::Impl::step_in_frame() noexcept {
+  if (!in_frame_ || next_ >= visible_ || frame_index_ == frame_count_) return false;
+  const Bytes before = left_;
+  if (!decode_record(left_, frame_time_ms_, record_)) {
+    left_ = before;  // to be told by step()
+    return false;
+  }
+  record_.offset = {frame_base_ + frame_index_};
+  ++frame_index_;
+  if (record_.offset.value < next_) return false;  // before what was asked for
+  next_ = record_.offset.value + 1;
+  return true;
+}
+
 bool Reader::advance() {
+  if (impl_->step_in_frame()) {
+    if (impl_->error_) impl_->error_.reset();
+    return true;
+  }
   auto moved = impl_->step();
   if (moved) {
     impl_->error_.reset();
@@ -359,7 +387,7 @@ Result<void> Reader::status() const {
 
 void Reader::seek(Offset offset) noexcept {
   impl_->next_ = offset.value;
-  impl_->error_.reset();
+  if (impl_->error_) impl_->error_.reset();
   impl_->leave_segment();
 }
 

@@ -19,7 +19,8 @@ struct Reader::Impl {
   Impl(std::shared_ptr<detail::LogCore> core, Offset from, ReadOptions options)
       : core_(std::move(core)), options_(options), next_(from.value) {}
 
-  Result<bool> step();  // to the next record; false: there is none yet
+  Result<bool> step();            // to the next record; false: there is none yet
+  bool step_in_frame() noexcept;  // the same as far as the frame goes; false: step() knows
   void leave_segment() noexcept;
 
   std::shared_ptr<detail::LogCore> core_;
@@ -32,6 +33,7 @@ struct Reader::Impl {
   Result<bool> see();
   Error out_of_range() const;
   Result<void> enter_segment();
+  Result<void> open_segment();
   Error explain(const Error& error) const;
   void start_of_segment() noexcept;
   Result<bool> enter_frame();
@@ -51,9 +53,13 @@ struct Reader::Impl {
   std::uint64_t version_ = ~std::uint64_t{0};
   std::shared_ptr<const detail::SegmentList> list_{};
 
-  bool in_segment_ = false;
-  bool in_active_ = false;
+  // The segment last opened.
+  bool in_segment_ = false;                            // position_ is a place in it
+  bool in_active_ = false;                             // it is the one that grows
+  std::uint64_t entered_version_ = 0;                  // of the list, when it was opened
   std::shared_ptr<const detail::SegmentFile> file_{};  // pins what record_ points into
+  std::shared_ptr<const detail::GrowingIndex> active_index_{};
+  detail::OpenSegment sealed_{};
   std::uint64_t segment_base_ = 0;
   std::uint64_t end_offset_ = 0;
   Position end_position_{};

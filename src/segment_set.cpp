@@ -1,6 +1,7 @@
 #include "segment_set.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "segment_scan.hpp"
@@ -54,7 +55,7 @@ Result<OpenSegment> SegmentSet::open_file(const SegmentMeta& meta) {
   if (!segment.index) {
     // As far as the frames are good; what comes behind damage is found by walking.
     auto rebuilt = std::make_shared<GrowingIndex>(index_interval_);
-    MappedSource source(*file->mapping, {meta.end_position}, true, name);
+    MappedSource source(*file->mapping, {meta.end_position}, file->populated.get(), name);
     SegmentState start;
     start.next_offset = meta.base_offset;
     start.next_sequence = meta.base_sequence;
@@ -65,6 +66,7 @@ Result<OpenSegment> SegmentSet::open_file(const SegmentMeta& meta) {
                      scan_segment(source, *file, meta.end_position, start, options));
     segment.rebuilt = std::move(rebuilt);
   }
+  file->file.reset();  // the mapping stays; descriptors are scarcer
   segment.file = std::move(file);
   return segment;
 }
@@ -72,23 +74,32 @@ Result<OpenSegment> SegmentSet::open_file(const SegmentMeta& meta) {
 Result<OpenSegment> SegmentSet::open(const SegmentMeta& meta) {
   {
     const std::lock_guard lock(open_mutex_);
-    const auto kept = std::find_if(open_.begin(), open_.end(),
-                                   [&](const Kept& one) { return one.id == meta.id; });
-    if (kept != open_.end()) {
-      std::rotate(kept, kept + 1, open_.end());
-      return open_.back().segment;
+    if (const auto kept = open_.find(meta.id); kept != open_.end()) {
+      kept->second.used = ++uses_;
+      return kept->second.segment;
     }
   }
-  VARVE_TRY_ASSIGN(OpenSegment segment, open_file(meta));
+  auto opened = open_file(meta);
+  if (!opened && opened.error().code() == std::errc::not_enough_memory) {
+    // The process has run out of mappings: those kept for a later use are the first to go.
+    forget_below(std::numeric_limits<std::uint64_t>::max());
+    opened = open_file(meta);
+  }
+  if (!opened) return opened;
+  OpenSegment segment = *std::move(opened);
   const std::lock_guard lock(open_mutex_);
-  if (open_.size() >= open_max) open_.erase(open_.begin());
-  open_.push_back({meta.id, meta.base_offset, segment});
+  if (open_.size() >= open_max) {
+    open_.erase(std::min_element(open_.begin(), open_.end(), [](const auto& a, const auto& b) {
+      return a.second.used < b.second.used;
+    }));
+  }
+  open_.insert_or_assign(meta.id, Kept{meta.base_offset, ++uses_, segment});
   return segment;
 }
 
 void SegmentSet::forget_below(std::uint64_t base_offset) {
   const std::lock_guard lock(open_mutex_);
-  std::erase_if(open_, [&](const Kept& one) { return one.base_offset < base_offset; });
+  std::erase_if(open_, [&](const auto& one) { return one.second.base_offset < base_offset; });
 }
 
 }  // namespace varve::inline v0::detail

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 #include "varve/detail/index.hpp"
@@ -71,11 +72,12 @@ class SegmentSet {
  private:
   Result<OpenSegment> open_file(const SegmentMeta& meta);
 
-  static constexpr std::size_t open_max = 16;  // files and mappings kept, beyond those in use
+  // Segments kept open beyond those in use: two mappings each, of which Linux gives a process 65,530.
+  static constexpr std::size_t open_max = 2048;
 
   struct Kept {
-    std::uint64_t id = 0;
     std::uint64_t base_offset = 0;
+    std::uint64_t used = 0;  // when: a later one is greater
     OpenSegment segment{};
   };
 
@@ -87,7 +89,8 @@ class SegmentSet {
   mutable std::mutex list_mutex_;  // held for a pointer's copy
   std::shared_ptr<const SegmentList> list_ = std::make_shared<SegmentList>();
   std::mutex open_mutex_;
-  std::vector<Kept> open_;  // least recently used first
+  std::unordered_map<std::uint64_t, Kept> open_;  // by id
+  std::uint64_t uses_ = 0;
 };
 
 }  // namespace varve::inline v0::detail

@@ -1,5 +1,6 @@
 #include "sigbus_guard.hpp"
 
+#include <dlfcn.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -110,7 +111,15 @@ void on_sigbus(int signal, siginfo_t* info, void* context) {
   errno = saved_errno;
 }
 
+// The handler stays until the process ends, so whatever library or plugin holds its code must.
+void stay_loaded() noexcept {
+  Dl_info self{};
+  if (::dladdr(reinterpret_cast<void*>(&on_sigbus), &self) != 0 && self.dli_fname != nullptr)
+    (void)::dlopen(self.dli_fname, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
 void install_handler() noexcept {
+  stay_loaded();
   page_bytes = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   ::sigaction(SIGBUS, nullptr, &previous_action);
   struct sigaction action {};

@@ -183,7 +183,8 @@ class Surveyor {
     if (!segment.file->mapping) {
       VARVE_TRY(segment.file->map(std::max<std::uint64_t>(segment.file_size, 1), MapMode::read));
     }
-    MappedSource mapped(*segment.file->mapping, {segment.file_size}, true, segment.file->name);
+    MappedSource mapped(*segment.file->mapping, {segment.file_size}, segment.file->populated.get(),
+                        segment.file->name);
     return scan_segment(mapped, *segment.file, segment.file_size, start, options);
   }
 

@@ -38,7 +38,7 @@ enum class Recovery : std::uint8_t {
 
 // Who does the log's chores: preparing segments, sealing them, removing files, SyncPolicy.
 enum class Background : std::uint8_t {
-  thread,  // one thread of varve's, shared by all logs of the process
+  thread,  // two threads of varve's, shared by all logs of the process
   manual,  // the host, by calling Log::tick(); what cannot wait is done by the call that needs it
 };
 

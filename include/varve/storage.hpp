@@ -40,6 +40,10 @@ class StorageMapping {
   // that storing there cannot meet a full disk. Fails with an Error where plain access would fault.
   virtual Result<void> populate(Position begin, Position end) = 0;
 
+  // Nothing will be stored here any more: whatever it takes to write out what was may be given back. What
+  // is mapped can be read as before. Writing pages out is far dearer while a process could store into them.
+  virtual void finish() noexcept {}
+
   // Whether an access has met bytes that the storage could not deliver (the file was cut short
   // underneath, its medium failed). What was read is then worthless.
   virtual bool faulted() const noexcept = 0;

@@ -82,7 +82,7 @@ TEST_CASE("sync: the policy flushes in the background", "[log][sync][tsan]") {
 // How often varve's background thread went to sleep so far.
 std::uint64_t background_sleeps() {
   for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
-    if (read_file(task.path() / "comm") != "varve\n") continue;
+    if (read_file(task.path() / "comm") != "varve-record\n") continue;
     const std::string status = read_file(task.path() / "status");
     constexpr std::string_view field = "\nvoluntary_ctxt_switches:";
     return std::stoull(status.substr(status.find(field) + field.size()));

@@ -266,6 +266,20 @@ inline void check_mappings(StorageBackend& storage) {
     CHECK(size_of(*file) == 2 * storage_page_bytes);
     CHECK(!(*mapping)->faulted());
   }
+  SECTION("finishing loses nothing that was stored, and shows what is stored elsewhere") {
+    const auto mapping = file->map(2 * storage_page_bytes, MapMode::read_write);
+    REQUIRE(mapping);
+    store_text(**mapping, storage_page_bytes, "stored");
+    (*mapping)->finish();
+    CHECK(text_of(**mapping, storage_page_bytes, 6) == "stored");
+    CHECK(read_text(*file, storage_page_bytes, 6) == "stored");
+    REQUIRE(file->sync());
+    alignas(storage_page_bytes) std::array<std::byte, storage_page_bytes> out{};
+    REQUIRE(file->read_medium({storage_page_bytes}, out));
+    CHECK(text(Bytes(out).first(6)) == "stored");
+    write_text(*file, 0, "later");
+    CHECK(text_of(**mapping, 0, 5) == "later");
+  }
   SECTION("an empty mapping is refused") {
     CHECK(failed_with(file->map(0, MapMode::read), Errc::invalid_argument));
   }

@@ -33,7 +33,7 @@ class Gate {
 };
 
 TEST_CASE("background thread: runs a task that was notified", "[background][tsan]") {
-  const auto background = BackgroundThread::shared().value();
+  const auto background = BackgroundThread::shared(BackgroundThread::Kind::recorder).value();
   Gate runs;
   const auto registration = background->add([&]() -> Deadline {
     runs.open();
@@ -46,7 +46,7 @@ TEST_CASE("background thread: runs a task that was notified", "[background][tsan
 }
 
 TEST_CASE("background thread: a task that nobody notified does not run", "[background][tsan]") {
-  const auto background = BackgroundThread::shared().value();
+  const auto background = BackgroundThread::shared(BackgroundThread::Kind::recorder).value();
   Gate quiet;
   Gate other;
   const auto silent = background->add([&]() -> Deadline {
@@ -63,7 +63,7 @@ TEST_CASE("background thread: a task that nobody notified does not run", "[backg
 }
 
 TEST_CASE("background thread: calls again at the time the task asked for", "[background][tsan]") {
-  const auto background = BackgroundThread::shared().value();
+  const auto background = BackgroundThread::shared(BackgroundThread::Kind::recorder).value();
   Gate runs;
   const auto registration = background->add([&]() -> Deadline {
     runs.open();
@@ -74,7 +74,7 @@ TEST_CASE("background thread: calls again at the time the task asked for", "[bac
 }
 
 TEST_CASE("background thread: a notification during the run causes another", "[background][tsan]") {
-  const auto background = BackgroundThread::shared().value();
+  const auto background = BackgroundThread::shared(BackgroundThread::Kind::recorder).value();
   Gate started;
   Gate notified;
   const auto registration = background->add([&]() -> Deadline {
@@ -90,7 +90,7 @@ TEST_CASE("background thread: a notification during the run causes another", "[b
 }
 
 TEST_CASE("background thread: forgetting a task waits for it to finish", "[background][tsan]") {
-  const auto background = BackgroundThread::shared().value();
+  const auto background = BackgroundThread::shared(BackgroundThread::Kind::recorder).value();
   for (int i = 0; i < 20; ++i) {
     Gate started;
     Gate leave;
@@ -111,7 +111,7 @@ TEST_CASE("background thread: forgetting a task waits for it to finish", "[backg
 }
 
 TEST_CASE("background thread: one thread serves many, and none starves", "[background][tsan]") {
-  const auto background = BackgroundThread::shared().value();
+  const auto background = BackgroundThread::shared(BackgroundThread::Kind::recorder).value();
   constexpr int tasks = 10;
   std::vector<Gate> runs(tasks);
   std::vector<std::unique_ptr<BackgroundThread::Registration>> registrations;
@@ -126,15 +126,15 @@ TEST_CASE("background thread: one thread serves many, and none starves", "[backg
 }
 
 TEST_CASE("background thread: lives as long as somebody has it", "[background][tsan]") {
-  auto first = BackgroundThread::shared().value();
-  auto second = BackgroundThread::shared().value();
+  auto first = BackgroundThread::shared(BackgroundThread::Kind::recorder).value();
+  auto second = BackgroundThread::shared(BackgroundThread::Kind::recorder).value();
   CHECK(first == second);
   const std::weak_ptr<BackgroundThread> watched = first;
   first.reset();
   CHECK(!watched.expired());
   second.reset();
   CHECK(watched.expired());
-  const auto third = BackgroundThread::shared().value();
+  const auto third = BackgroundThread::shared(BackgroundThread::Kind::recorder).value();
   Gate runs;
   const auto registration = third->add([&]() -> Deadline {
     runs.open();
@@ -145,7 +145,7 @@ TEST_CASE("background thread: lives as long as somebody has it", "[background][t
 }
 
 TEST_CASE("background thread: leaves the host's signals to the host's threads", "[background]") {
-  const auto background = BackgroundThread::shared().value();
+  const auto background = BackgroundThread::shared(BackgroundThread::Kind::recorder).value();
   Gate done;
   sigset_t blocked{};
   const auto registration = background->add([&]() -> Deadline {

@@ -59,6 +59,30 @@ std::vector<IndexEntry> entries_of(const Index& index) {
   return entries;
 }
 
+TEST_CASE("index: lookups do not depend on how evenly offsets grow", "[index]") {
+  const int shape = GENERATE(0, 1, 2, 3);
+  CAPTURE(shape);
+  GrowingIndex index(1024);
+  std::uint64_t offset = 10;
+  for (std::uint64_t i = 0; i < 700; ++i) {
+    index.add({offset, segment_header_bytes + i * 2048, static_cast<std::int64_t>(i)});
+    const std::uint64_t steps[] = {1, i + 1, i < 350 ? 1u : 100'000u, i % 50 == 49 ? 1u << 30 : 1u};
+    offset += steps[shape];
+  }
+  const auto kept = entries_of(index);
+  REQUIRE(kept.size() == 700);
+  CHECK(!index.find(Offset{9}));
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    const std::uint64_t end = i + 1 < kept.size() ? kept[i + 1].offset : offset_max.value;
+    for (const std::uint64_t wanted :
+         {kept[i].offset, kept[i].offset + (end - kept[i].offset) / 2, end - 1}) {
+      const auto found = index.find(Offset{wanted});
+      REQUIRE(found);
+      REQUIRE(found->offset == kept[i].offset);
+    }
+  }
+}
+
 TEST_CASE("index: lookups lead to the last frame that cannot be too late", "[index]") {
   const auto entries = make_entries(1500, 3);
   GrowingIndex index(1024);

@@ -362,6 +362,53 @@ TEST_CASE("store: probing crosses the windows of large files", "[store]") {
   }
 }
 
+// A mapping that notes which bytes it was asked to populate.
+class NotingMapping final : public StorageMapping {
+ public:
+  explicit NotingMapping(std::size_t size) : bytes_(size) {}
+  std::byte* data() noexcept override { return bytes_.data(); }
+  std::size_t size() const noexcept override { return bytes_.size(); }
+  bool faulted() const noexcept override { return false; }
+  Result<void> populate(Position begin, Position end) override {
+    if (failing) return Error(std::make_error_code(std::errc::io_error));
+    asked.push_back({begin.value, end.value});
+    return {};
+  }
+
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> asked{};
+  bool failing = false;
+
+ private:
+  std::vector<std::byte> bytes_;
+};
+
+TEST_CASE("store: mapped bytes are populated once, more at once for whoever walks", "[store]") {
+  using Asked = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+  constexpr std::uint64_t block = PopulatedBlocks::block_bytes;
+  constexpr std::uint64_t size = (4u << 20) + 100;
+  NotingMapping mapping(size);
+  PopulatedBlocks populated(size);
+  {
+    MappedSource seeking(mapping, {size}, &populated, "a");
+    REQUIRE(seeking.at({3 * block + 5}, 4096));
+    CHECK(mapping.asked == Asked{{3 * block, 4 * block}});
+    REQUIRE(seeking.at({10 * block - 8}, 16));  // across a border
+    CHECK(mapping.asked.back() == std::pair{9 * block, 11 * block});
+  }
+  mapping.asked.clear();
+  MappedSource walking(mapping, {size}, &populated, "a");
+  for (std::uint64_t at = 0; at < size; at += 4096) REQUIRE(walking.at({at}, 4096));
+  CHECK(mapping.asked.size() < 12);
+  std::uint64_t sum = 0;
+  for (const auto& [begin, end] : mapping.asked) sum += end - begin;
+  CHECK(sum == size - 3 * block);  // all but what was populated before
+  mapping.asked.clear();
+  mapping.failing = true;
+  MappedSource again(mapping, {size}, &populated, "a");
+  for (std::uint64_t at = 0; at + 4096 < size; at += 4096) REQUIRE(again.at({at}, 4096));
+  CHECK(!again.at({size - 50}, 50));  // a block that is not whole is never taken for granted
+}
+
 TEST_CASE("store: a frame tells up to where the log was durable", "[store]") {
   CHECK(!durable_proof(sync_lag_unknown, {8192}));
   CHECK(durable_proof(0, {8192}) == 8192);

@@ -95,9 +95,45 @@ inline bool valid_headers(Bytes encoded, std::uint64_t count) noexcept {
   return encoded.empty();
 }
 
+// What most records are: no headers, no time of its own, sizes below 16 KiB, not at the very end of its
+// bytes. False, and nothing done, for all others.
+inline bool decode_plain_record(Bytes& in, std::int64_t frame_time_ms,
+                                RecordView& record) noexcept {
+  constexpr std::size_t head_bytes_max = 5;  // attributes and two sizes
+  if (in.size() < head_bytes_max) return false;
+  const std::byte* at = in.data();
+  const auto attributes = static_cast<unsigned>(*at++);
+  if (attributes > (has_key | has_value)) return false;
+  const auto take_size = [&](bool there) -> std::uint64_t {
+    if (!there) return 0;
+    std::uint64_t size = static_cast<std::uint64_t>(*at++);
+    if (size >= 0x80) size = (size & 0x7F) | static_cast<std::uint64_t>(*at++) << 7;
+    return size;
+  };
+  const std::uint64_t key_size = take_size((attributes & has_key) != 0);
+  const std::uint64_t value_size = take_size((attributes & has_value) != 0);
+  constexpr std::uint64_t size_max = 0x3FFF;  // of two bytes; a third would follow
+  const auto left = in.size() - static_cast<std::size_t>(at - in.data());
+  if (key_size > size_max || value_size > size_max || key_size + value_size > left) return false;
+
+  record.timestamp = Timestamp(std::chrono::milliseconds(frame_time_ms));
+  record.headers = {};
+  if ((attributes & has_key) != 0)
+    record.key.emplace(at, key_size);
+  else
+    record.key.reset();
+  if ((attributes & has_value) != 0)
+    record.value.emplace(at + key_size, value_size);
+  else
+    record.value.reset();
+  in = Bytes(at + key_size + value_size, left - key_size - value_size);
+  return true;
+}
+
 // Takes a record off the front of `in` and fills what the bytes say of it; offset, epoch and append
 // time are the frame's to tell. False if the bytes are no record; nothing is allocated.
 inline bool decode_record(Bytes& in, std::int64_t frame_time_ms, RecordView& record) noexcept {
+  if (decode_plain_record(in, frame_time_ms, record)) return true;
   if (in.empty()) return false;
   const auto attributes = static_cast<unsigned>(in[0]);
   if ((attributes & ~all_attributes) != 0) return false;

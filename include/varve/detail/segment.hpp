@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -83,8 +84,10 @@ inline Result<SegmentHeader> parse_segment_header(Bytes block, const std::string
 struct SegmentFile {
   std::string name{};
   std::unique_ptr<StorageFile> file{};
-  std::unique_ptr<StorageMapping> mapping{};  // null until map() is called
+  std::unique_ptr<StorageMapping> mapping{};     // null until map() is called
+  std::unique_ptr<PopulatedBlocks> populated{};  // of it, if it is for reading
   SegmentHeader header{};
+  std::atomic<bool> rolled{false};  // nothing is stored in it any more
 
   // Opens the file and checks that it is a segment of `log`, and the one called `id` if that is given.
   static Result<std::shared_ptr<SegmentFile>> open(StorageBackend& storage, std::string name,
@@ -109,6 +112,7 @@ struct SegmentFile {
     VARVE_TRY_ASSIGN(mapping, file->map(static_cast<std::size_t>(size), mode));
     if (mapping->size() < size)
       return Error(std::make_error_code(std::errc::io_error), name + ": mapped too short");
+    if (mode == MapMode::read) populated = std::make_unique<PopulatedBlocks>(mapping->size());
     return {};
   }
 };

@@ -120,6 +120,18 @@ class SegmentWriter {
   // Opens the next frame, as every other member here wants it.
   void open_frame(const FrameFields& fields, std::uint32_t sync_lag) noexcept {
     store_.open(fields, sync_lag);
+    // Behind this frame there must be room for the header of the next and for the segment's last.
+    constexpr std::uint64_t behind = 2 * frame_header_bytes + end_frame_bytes + frame_alignment;
+    const std::uint64_t room = std::min(ready(), capacity());
+    const std::uint64_t begin = store_.position().value + frame_header_bytes + behind;
+    takes_bytes_ = begin < room ? std::min<std::uint64_t>(room - begin, frame_body_target) : 0;
+  }
+
+  // Whether the open frame has records and takes `count` more of `bytes` in all as it is: no frame or
+  // segment to be begun, no room to be made ready, no memory to be got.
+  bool takes(std::uint64_t bytes, std::uint64_t count) const noexcept {
+    return store_.open_count() > 0 && store_.open_count() + count <= store_.open_count_max() &&
+           store_.open_bytes() + bytes + 2 * (store_.open_count() + count) <= takes_bytes_;
   }
 
   // Whether `bytes` more of `count` records fit before the segment's last frame.
@@ -239,6 +251,7 @@ class SegmentWriter {
   std::uint64_t base_sequence_ = 0;
   std::uint64_t next_offset_ = 0;
   std::uint64_t next_sequence_ = 0;
+  std::uint64_t takes_bytes_ = 0;  // the greatest body that the open frame may get without any ado
   std::int64_t newest_before_frame_ = no_time;
   std::atomic<std::int64_t> newest_ms_{no_time};
   std::mutex ready_mutex_;

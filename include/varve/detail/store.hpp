@@ -3,8 +3,10 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,27 +32,45 @@ class ByteSource {
   virtual Result<Bytes> at(Position position, std::uint64_t size) = 0;
 };
 
-// Bytes in memory: a mapping (populated window by window, so that what cannot be read is an error
-// before it is touched) or a buffer.
+// Which blocks of a mapping were populated, for all who read it: populating is a system call, and what
+// cannot be read is its error before it is touched.
+class PopulatedBlocks {
+ public:
+  static constexpr std::uint64_t block_bytes = 64u << 10;
+
+  explicit PopulatedBlocks(std::uint64_t size)
+      : blocks_((size + block_bytes - 1) / block_bytes),
+        bits_(std::make_unique<std::atomic<std::uint64_t>[]>((blocks_ + 63) / 64)) {}
+
+  std::uint64_t size() const noexcept { return blocks_; }
+  bool has(std::uint64_t block) const noexcept {
+    return (bits_[block / 64].load(std::memory_order_relaxed) >> block % 64 & 1) != 0;
+  }
+  void set(std::uint64_t block) noexcept {
+    bits_[block / 64].fetch_or(std::uint64_t{1} << block % 64, std::memory_order_relaxed);
+  }
+
+ private:
+  std::uint64_t blocks_;
+  std::unique_ptr<std::atomic<std::uint64_t>[]> bits_;
+};
+
+// Bytes in memory: a mapping.
 class MappedSource final : public ByteSource {
  public:
-  // `limit`: the bytes that exist. `populate`: for mappings that this process does not write.
-  MappedSource(StorageMapping& mapping, Position limit, bool populate, std::string name)
-      : mapping_(&mapping), limit_(limit), populate_(populate), name_(std::move(name)) {}
+  // `limit`: the bytes that exist. `populated`: of mappings that this process does not write; null: none of
+  // it needs to be.
+  MappedSource(StorageMapping& mapping, Position limit, PopulatedBlocks* populated,
+               std::string name)
+      : mapping_(&mapping), limit_(limit), populated_(populated), name_(std::move(name)) {}
 
   void set_limit(Position limit) noexcept { limit_ = limit; }
 
   Result<Bytes> at(Position position, std::uint64_t size) override {
     if (position >= limit_) return Bytes{};
     const Position end = std::min(limit_, position + size);
-    if (populate_ && (position < ready_begin_ || end > ready_end_)) {
-      ready_begin_ = {position.value / window_bytes * window_bytes};
-      ready_end_ = std::min(limit_, Position{(end.value / window_bytes + 1) * window_bytes});
-      if (auto ready = mapping_->populate(ready_begin_, ready_end_); !ready) {
-        ready_end_ = ready_begin_;
-        return ready.error();
-      }
-    }
+    if (populated_ != nullptr && (position < ready_begin_ || end > ready_end_))
+      VARVE_TRY(make_ready(position, end));
     if (mapping_->faulted())
       return Error(std::make_error_code(std::errc::io_error),
                    name_ + ": its bytes can no longer be read (cut short, or a failing medium)");
@@ -58,11 +78,35 @@ class MappedSource final : public ByteSource {
   }
 
  private:
-  static constexpr std::uint64_t window_bytes = 1u << 20;
+  // Whoever walks on from what is ready gets more at once than whoever comes from elsewhere.
+  Result<void> make_ready(Position position, Position end) {
+    constexpr std::uint64_t block_bytes = PopulatedBlocks::block_bytes;
+    constexpr std::uint64_t ahead_bytes = 1u << 20;
+    const bool walking = position >= ready_begin_ && position <= ready_end_;
+    const Position wanted = std::min(limit_, walking ? std::max(end, position + ahead_bytes) : end);
+    const std::uint64_t first = position.value / block_bytes;
+    const std::uint64_t last = (wanted.value + block_bytes - 1) / block_bytes;
+    for (std::uint64_t block = first; block < last;) {
+      if (populated_->has(block)) {
+        ++block;
+        continue;
+      }
+      std::uint64_t to = block + 1;
+      while (to < last && !populated_->has(to)) ++to;
+      VARVE_TRY(
+          mapping_->populate({block * block_bytes}, std::min(limit_, Position{to * block_bytes})));
+      // A block that the limit cuts through will have to be looked at again when there is more.
+      for (; block < to; ++block)
+        if ((block + 1) * block_bytes <= limit_.value) populated_->set(block);
+    }
+    ready_begin_ = {first * block_bytes};
+    ready_end_ = std::min(limit_, Position{last * block_bytes});
+    return {};
+  }
 
   StorageMapping* mapping_;
   Position limit_;
-  bool populate_;
+  PopulatedBlocks* populated_;
   std::string name_;
   Position ready_begin_{};
   Position ready_end_{};
@@ -332,6 +376,9 @@ class StoreWriter {
   std::uint64_t open_bytes() const noexcept { return open_bytes_; }  // records in it
   std::uint32_t open_count() const noexcept { return static_cast<std::uint32_t>(ends_.size()); }
 
+  // How many records the open frame may get without an allocation.
+  std::size_t open_count_max() const noexcept { return ends_.capacity(); }
+
   // Where the file's used part ends once the open frame is sealed.
   Position end_if_sealed() const noexcept { return end_with(0, 0); }
 
@@ -371,7 +418,11 @@ class StoreWriter {
   std::byte* tail() noexcept { return at(position_) + frame_header_bytes + open_bytes_; }
 
   // Makes room to add `count` records without any allocation. May throw std::bad_alloc.
-  void reserve(std::size_t count) { ends_.reserve(ends_.size() + count); }
+  void reserve(std::size_t count) {
+    constexpr std::size_t usual = 64;  // of a frame of small records
+    if (ends_.capacity() < ends_.size() + count)
+      ends_.reserve(std::max({usual, ends_.size() + count, 2 * ends_.capacity()}));
+  }
 
   // Takes in a record that was encoded at tail(), which ends at `end`. Nobody sees it yet. `publishing`:
   // publish() will be called, not only seal(), so the running check is needed.
