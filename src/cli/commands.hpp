@@ -37,7 +37,6 @@ struct LookCommand {
 
 struct SalvageCommand {
   std::filesystem::path directory{};
-  bool yes = false;
 };
 
 Exit run(const AppendCommand& command);

@@ -26,7 +26,7 @@ alone is its midnight in UTC. JSON is one object a line; bytes that are not vali
 
 Exit codes:
   0  everything is in order
-  2  the command line makes no sense, or salvage was not confirmed
+  2  the command line makes no sense
   3  an I/O error, or any other that is not below
   4  durable records are damaged or missing; read has printed all others, append has
      changed nothing
@@ -119,11 +119,10 @@ void add_look(CLI::App& app, CommandLine& line, const std::string& name,
 }
 
 void add_salvage(CLI::App& app, CommandLine& line) {
-  CLI::App& command =
-      add_command(app, "salvage",
-                  "Go on with what is left of a damaged log, keeping copies of the damaged files",
-                  line.salvage.directory);
-  command.add_flag("--yes", line.salvage.yes, "Do not ask, do it");
+  CLI::App& command = add_command(
+      app, "salvage",
+      "Go on with what is left of a damaged log (see verify), keeping copies of the damaged files",
+      line.salvage.directory);
   command.callback([&line] { line.chosen = [&line] { return run(line.salvage); }; });
 }
 

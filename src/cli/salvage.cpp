@@ -1,8 +1,6 @@
 // varve salvage: makes a damaged log usable again, keeping copies of what was damaged.
 #include "varve/salvage.hpp"
 
-#include <unistd.h>
-
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -13,24 +11,9 @@
 #include "json.hpp"
 #include "terminal.hpp"
 #include "varve/file_storage.hpp"
-#include "varve/inspect.hpp"
 
 namespace varve::cli {
 namespace {
-
-// Shows what is damaged and asks whether to go on.
-Result<bool> agreed(StorageBackend& storage, Output& output) {
-  Result<VerifyReport> report = [&] {
-    ProgressLine progress("verifying");
-    return verify(storage,
-                  [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); });
-  }();
-  if (!report) return report.error();
-  for (const Damage& damage : report->damage) output.line("damaged   " + to_text(damage));
-  output.flush();
-  return confirm(fmt::format("{} is damaged, in {} place(s). Give up what is lost, for good?",
-                             storage.describe(), report->damage.size()));
-}
 
 void print(const SalvageReport& report, Output& output) {
   if (!report.needed) {
@@ -45,22 +28,10 @@ void print(const SalvageReport& report, Output& output) {
 }  // namespace
 
 Exit run(const SalvageCommand& command) {
-  if (!command.yes && !is_terminal(STDIN_FILENO)) {
-    complain("salvage gives up on damaged records: say --yes to do it");
-    return Exit::usage;
-  }
   const Result<std::shared_ptr<StorageBackend>> storage =
       open_file_storage(command.directory, false);
   if (!storage) return fail(storage.error());
   Output output;
-  if (!command.yes) {
-    const Result<bool> yes = agreed(**storage, output);
-    if (!yes) return fail(yes.error());
-    if (!*yes) {
-      complain("nothing was changed");
-      return output.finish(Exit::usage);
-    }
-  }
   Result<SalvageReport> report = [&] {
     ProgressLine progress("salvaging");
     return salvage(**storage,

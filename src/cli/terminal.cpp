@@ -10,7 +10,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdio>
-#include <iostream>
 #include <utility>
 
 #include <fmt/format.h>
@@ -129,12 +128,5 @@ void ProgressLine::show(const std::string& progress) {
 }
 
 bool is_terminal(int descriptor) { return ::isatty(descriptor) == 1; }
-
-bool confirm(std::string_view question) {
-  std::fputs(fmt::format("varve: {} [y/N] ", question).c_str(), stderr);
-  std::string answer;
-  std::getline(std::cin, answer);
-  return answer == "y" || answer == "yes" || answer == "Y" || answer == "Yes";
-}
 
 }  // namespace varve::cli

@@ -80,7 +80,4 @@ class ProgressLine {
 // Whether standard input, output or error (0, 1, 2) is a terminal.
 bool is_terminal(int descriptor);
 
-// Asks on standard error and reads an answer from standard input: true for "y" or "yes".
-bool confirm(std::string_view question);
-
 }  // namespace varve::cli
