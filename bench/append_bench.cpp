@@ -1,96 +1,138 @@
-// Appending, against the system calls that it would otherwise take.
-#include <array>
-#include <memory>
-#include <mutex>
-#include <vector>
+// Appending what is to survive the death of the process: varve's Ack::os and what peers call their default,
+// against write(2). Means and latencies are different samples: reading the clock takes as long as appending.
+#include <string>
 
-#include <benchmark/benchmark.h>
-
-#include "workload.hpp"
+#include "peers/stores.hpp"
+#include "support/process.hpp"
 
 namespace {
 
-using bench::Directory;
+using namespace bench;
 
-void count(benchmark::State& state, std::size_t records, std::size_t bytes) {
-  const auto iterations = static_cast<std::int64_t>(state.iterations());
-  state.SetItemsProcessed(iterations * static_cast<std::int64_t>(records));
-  state.SetBytesProcessed(iterations * static_cast<std::int64_t>(records * bytes));
-}
+// How many records are appended before the clock starts: memory is touched, files have a size.
+constexpr std::uint64_t warm_up = 20'000;
 
-void raw_write(benchmark::State& state) {
+template <class Store>
+void append(Sample& sample, std::uint64_t records) {
   const Directory directory;
-  const bench::RawFile file(directory / "raw");
-  const std::string record = bench::payload(static_cast<std::size_t>(state.range(0)));
-  for (auto _ : state) {
-    if (::write(file.fd(), record.data(), record.size()) < 0) state.SkipWithError("write failed");
-  }
-  count(state, 1, record.size());
+  Store store(directory / "log", Safety::process);
+  const Payload payload(100);
+  std::uint64_t number = 0;
+  const auto append_until = [&](std::uint64_t end) {
+    for (; number < end; ++number) require(store.append(payload(number)) == number, "wrong offset");
+  };
+  append_until(warm_up);
+  sample.time(records, [&] { append_until(warm_up + records); });
+  check_ends(store, payload, number);
 }
-BENCHMARK(raw_write)->ArgName("payload")->Arg(100)->Arg(1024);
 
-void append_os(benchmark::State& state) {
+template <class Store>
+void append_latency(Sample& sample, std::uint64_t records) {
   const Directory directory;
-  varve::Log log = varve::Log::open(directory / "log").value();
-  const std::string record = bench::payload(static_cast<std::size_t>(state.range(0)));
-  for (auto _ : state) {
-    if (!log.append({.value = varve::bytes(record)}, {varve::Ack::os}))
-      state.SkipWithError("append failed");
+  Store store(directory / "log", Safety::process);
+  const Payload payload(100);
+  for (std::uint64_t number = 0; number < warm_up; ++number) store.append(payload(number));
+  Latencies latencies(records);
+  std::uint64_t last = ticks();
+  for (std::uint64_t number = warm_up; number < warm_up + records; ++number) {
+    require(store.append(payload(number)) == number, "wrong offset");
+    const std::uint64_t now = ticks();
+    latencies.add(now - last);
+    last = now;
   }
-  if (log.end_offset().value != static_cast<std::uint64_t>(state.iterations()))
-    state.SkipWithError("records are missing");
-  count(state, 1, record.size());
+  check_ends(store, payload, warm_up + records);
+  sample.set(latencies);
 }
-BENCHMARK(append_os)->ArgName("payload")->Arg(100)->Arg(1024);
 
-void append_os_batch(benchmark::State& state) {
+template <class Store>
+void append_batches(Sample& sample, std::size_t record_bytes, std::uint64_t records) {
+  constexpr std::size_t batch = 100;
   const Directory directory;
-  varve::Log log = varve::Log::open(directory / "log").value();
-  const std::string payload = bench::payload(static_cast<std::size_t>(state.range(0)));
-  const std::vector<varve::Record> batch(static_cast<std::size_t>(state.range(1)),
-                                         varve::Record{.value = varve::bytes(payload)});
-  for (auto _ : state) {
-    if (!log.append(batch, {varve::Ack::os})) state.SkipWithError("append failed");
-  }
-  count(state, batch.size(), payload.size());
+  Store store(directory / "log", Safety::process);
+  const Payload payload(record_bytes);
+  std::uint64_t number = 0;
+  const auto append_until = [&](std::uint64_t end) {
+    for (; number < end; number += batch) store.append(payload, number, batch);
+  };
+  append_until(warm_up);
+  sample.time(records, [&] { append_until(warm_up + records); });
+  check_ends(store, payload, number);
 }
-BENCHMARK(append_os_batch)->ArgNames({"payload", "batch"})->Args({100, 100})->Args({1024, 100});
 
-void raw_pwrite_fdatasync(benchmark::State& state) {
+// More than the page cache may hold unwritten, with the flush at the end: what the device takes.
+void sustained(Sample& sample) {
+  constexpr std::uint64_t records = 100'000'000;  // of 100 bytes
   const Directory directory;
-  constexpr std::size_t block = 4096;
-  constexpr std::size_t size = 64u << 20;
-  const bench::RawFile file(directory / "raw", size);
-  const std::string record = bench::payload(block);
-  std::size_t at = 0;
-  for (auto _ : state) {
-    if (::pwrite(file.fd(), record.data(), block, static_cast<off_t>(at)) < 0 ||
-        ::fdatasync(file.fd()) != 0)
-      state.SkipWithError("write failed");
-    at = (at + block) % size;
-  }
-  count(state, 1, block);
+  const double before = anonymous_bytes();
+  VarveStore store(directory / "log", Safety::process);
+  const Payload payload(100);
+  double most = 0;
+  double appending = 0;
+  const Stopwatch watch;
+  sample.time(records, [&] {
+    for (std::uint64_t number = 0; number < records; ++number) {
+      require(store.append(payload(number)) == number, "wrong offset");
+      if (number % 1'000'000 == 0) most = std::max(most, anonymous_bytes());
+    }
+    appending = watch.seconds();
+    store.log().sync().value();
+  });
+  const auto bytes = static_cast<double>(store.log().metrics().bytes);
+  sample.set("bytes_per_s", bytes / watch.seconds());
+  sample.set("append_bytes_per_s", bytes / appending);
+  sample.set("anonymous_bytes", most - before);
+  check_ends(store, payload, records);
 }
-BENCHMARK(raw_pwrite_fdatasync)->UseRealTime();
 
-void append_disk(benchmark::State& state) {
-  static std::unique_ptr<Directory> directory;
-  static std::unique_ptr<varve::Log> log;
-  if (state.thread_index() == 0) {
-    directory = std::make_unique<Directory>();
-    log = std::make_unique<varve::Log>(varve::Log::open(*directory / "log").value());
-  }
-  const std::string record = bench::payload(100);
-  for (auto _ : state) {
-    if (!log->append({.value = varve::bytes(record)})) state.SkipWithError("append failed");
-  }
-  count(state, 1, record.size());
-  if (state.thread_index() == 0) {
-    if (!log->close()) state.SkipWithError("close failed");
-    log.reset();
-    directory.reset();
-  }
+void sequential_write(Sample& sample) {
+  const std::uint64_t blocks = quick() ? 256 : 4096;
+  const Directory directory;
+  const RawFile file(directory / "raw", O_WRONLY | O_CREAT | O_DIRECT);
+  const AlignedBuffer block(1u << 20);
+  const Stopwatch watch;
+  sample.time(blocks, [&] {
+    for (std::uint64_t i = 0; i < blocks; ++i)
+      file.write_at(i * block.size(), block.data(), block.size());
+    file.sync();
+  });
+  sample.set("bytes_per_s", static_cast<double>(blocks * block.size()) / watch.seconds());
 }
-BENCHMARK(append_disk)->UseRealTime()->Threads(1)->Threads(4)->Threads(16)->Threads(64);
+
+// How many records a store appends one by one in some 0.3 s.
+template <class Store>
+constexpr std::uint64_t work = 100'000;
+template <>
+constexpr std::uint64_t work<VarveStore> = 6'000'000;
+#ifdef VARVE_BENCH_PEERS
+template <>
+constexpr std::uint64_t work<LevelDb> = 300'000;
+template <>
+constexpr std::uint64_t work<LmdbWriteMap> = 600'000;
+#endif
+
+template <class Store>
+void add_batches(const std::string& name, std::uint64_t records) {
+  add("batch/" + name + "/100",
+      [=](Sample& sample) { append_batches<Store>(sample, 100, scaled(records) / 100 * 100); });
+  add("batch/" + name + "/1024",
+      [=](Sample& sample) { append_batches<Store>(sample, 1024, scaled(records) / 1000 * 100); });
+}
+
+const Registration samples([] {
+  for_each_store([]<class Store>(Contender<Store> contender) {
+    const std::string name = contender.name;
+    add("append/" + name, [](Sample& sample) { append<Store>(sample, scaled(work<Store>)); });
+    add("append_latency/" + name,
+        [](Sample& sample) { append_latency<Store>(sample, scaled(work<Store> / 2)); });
+    add_batches<Store>(name, std::max<std::uint64_t>(work<Store>, 500'000));
+  });
+  add("append/write", [](Sample& sample) { append<WriteLog>(sample, scaled(700'000)); });
+  add("append_latency/write",
+      [](Sample& sample) { append_latency<WriteLog>(sample, scaled(500'000)); });
+  add("append/buffer", [](Sample& sample) { append<BufferedLog>(sample, scaled(6'000'000)); });
+  add_batches<BufferedLog>("buffer", 6'000'000);
+  add("sustained/varve", sustained);
+  add("sustained/odirect", sequential_write);
+});
 
 }  // namespace

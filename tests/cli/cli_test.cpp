@@ -461,7 +461,8 @@ TEST_CASE("cli: damage is told with exit code 4, and all else is readable", "[cl
   CHECK(dir.files() == before);
 }
 
-TEST_CASE("cli: salvage goes on with what is left, and changes nothing of an intact log", "[cli][corrupt]") {
+TEST_CASE("cli: salvage goes on with what is left, and changes nothing of an intact log",
+          "[cli][corrupt]") {
   const LogDir dir;
   dir.fill(20);
   const auto intact = dir.files();
