@@ -243,7 +243,6 @@ void Appender::install(std::shared_ptr<SegmentWriter> next, SegmentList& list) n
     first = fields();
     const SegmentMeta sealed = active_->meta(true);
     list.sealed.push_back(sealed);
-    active_->shared_file()->rolled.store(true);
     unsynced_.push_back(active_->shared_file());
     rolled_.push_back({sealed, std::move(active_)});
     rolled_count_.store(rolled_.size(), std::memory_order_relaxed);
@@ -352,6 +351,8 @@ Result<std::optional<Appender::Synced>> Appender::flush(Reach reach) {
     }
   }
   const auto begin = std::chrono::steady_clock::now();
+  if (!all)  // there may have been another roll since the chores saw to that
+    for (const auto& file : files) file->mapping->finish();
   Result<void> synced;
   // From here on a failure must not be forgotten, not even for want of memory to tell of it.
   if (!guarded([&] { synced = sync_files(files, names); }))
@@ -394,7 +395,6 @@ bool Appender::list_first_segment() {
 Result<void> Appender::sync_files(const std::vector<std::shared_ptr<SegmentFile>>& files,
                                   bool names) {
   for (const auto& file : files) {
-    if (file->rolled.load()) file->mapping->finish();
     if (auto synced = file->file->sync(); !synced)  // it may have been opened under another name
       return Error(synced.error().code(), file->name + " (" + synced.error().context() + ")");
   }
@@ -421,9 +421,12 @@ Result<void> Appender::close() {
 // ---- chores ------------------------------------------------------------------------------------
 
 namespace {
-// How far ahead of the end pages are populated, and how near the end may come before more are.
-std::uint64_t ahead_bytes(const SegmentWriter& segment) {
-  return std::min<std::uint64_t>(segment.capacity() / 4, 8u << 20);
+// How far ahead of the end pages are populated; more are when the end comes nearer than three quarters of that.
+// The next flush writes them as well, so they are in proportion to what it has to write anyway.
+std::uint64_t ahead_bytes(const SegmentWriter& segment, std::uint64_t unsynced) {
+  const std::uint64_t most = std::min<std::uint64_t>(segment.capacity() / 4, 16u << 20);
+  const std::uint64_t least = std::min<std::uint64_t>(most, 128u << 10);
+  return std::clamp(4 * unsynced, least, most);
 }
 }  // namespace
 
@@ -433,8 +436,8 @@ void Appender::notice_work() noexcept {
   const std::uint64_t position = active_->end_if_sealed().value;
   const std::uint64_t ready = active_->ready();
   bool ahead = false;
-  if (position + ahead_bytes(*active_) / 2 > ready && ready < active_->capacity() &&
-      noticed_at_ != ready) {
+  if (position + ahead_bytes(*active_, unsynced_bytes()) * 3 / 4 > ready &&
+      ready < active_->capacity() && noticed_at_ != ready) {
     noticed_at_ = ready;
     ahead = true;
   }
@@ -451,15 +454,17 @@ void Appender::notice_work() noexcept {
 Result<void> Appender::make_ready() {
   const std::shared_ptr<SegmentWriter> segment = active();
   if (!segment) return {};
-  std::uint64_t position = 0;
+  std::uint64_t wanted = 0;
   {
     const std::lock_guard lock(mutex_);
     if (!writing_) return {};
-    position = segment->end_if_sealed().value;
+    wanted = segment->end_if_sealed().value + ahead_bytes(*segment, unsynced_bytes());
   }
-  const std::uint64_t wanted = std::min(position + ahead_bytes(*segment), segment->capacity());
+  wanted = std::min(wanted, segment->capacity());
+  // An append that needs some of them waits for one such step.
+  constexpr std::uint64_t step_bytes = 1u << 20;
   while (segment->ready() < wanted)
-    VARVE_TRY(segment->make_ready(std::min(segment->ready() + (1u << 20), wanted)));
+    VARVE_TRY(segment->make_ready(std::min(segment->ready() + step_bytes, wanted)));
   return {};
 }
 

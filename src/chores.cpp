@@ -76,6 +76,7 @@ Result<void> Chores::record_rolled() {
   std::unique_lock lock(mutex_);
   const std::vector<RolledSegment> rolled = appender_.rolled();
   if (rolled.empty()) return {};
+  for (const RolledSegment& one : rolled) one.writer->shared_file()->mapping->finish();
   // Nothing may be called sealed that is not durable, the name of its successor included.
   auto recorded = appender_.sync(Appender::Reach::rolled);
   if (recorded) {

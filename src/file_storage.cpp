@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -168,8 +169,15 @@ class FileMapping final : public StorageMapping {
   std::size_t size() const noexcept override { return window_.size(); }
   bool faulted() const noexcept override { return guard_.faulted(); }
 
-  // The pages come back, unwritten, when they are read. What was stored is the file's already.
-  void finish() noexcept override { (void)::madvise(data(), size(), MADV_DONTNEED); }
+  // The pages come back when they are read; what was stored is the file's already. In pieces: where cores are
+  // few a thread that wakes up meanwhile may have to wait for one of them, but not for milliseconds.
+  void finish() noexcept override {
+    constexpr std::size_t piece = 256u << 10;
+    for (std::size_t at = 0; at < size(); at += piece) {
+      (void)::madvise(data() + at, std::min(piece, size() - at), MADV_DONTNEED);
+      sched_yield();
+    }
+  }
 
   Result<void> populate(Position begin, Position end) override {
     if (end < begin || end.value > size()) {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -87,7 +86,6 @@ struct SegmentFile {
   std::unique_ptr<StorageMapping> mapping{};     // null until map() is called
   std::unique_ptr<PopulatedBlocks> populated{};  // of it, if it is for reading
   SegmentHeader header{};
-  std::atomic<bool> rolled{false};  // nothing is stored in it any more
 
   // Opens the file and checks that it is a segment of `log`, and the one called `id` if that is given.
   static Result<std::shared_ptr<SegmentFile>> open(StorageBackend& storage, std::string name,

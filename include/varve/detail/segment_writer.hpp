@@ -34,12 +34,13 @@ class SegmentWriter {
     std::array<std::byte, segment_header_bytes> block{};
     store_segment_header(block.data(), header);
     VARVE_TRY(file->file->write_at({0}, block));
-    VARVE_TRY(file->file->sync());
     VARVE_TRY(file->map(header.capacity, MapMode::read_write));
     auto writer = std::shared_ptr<SegmentWriter>(new SegmentWriter(
-        std::move(file), {segment_header_bytes}, std::make_shared<GrowingIndex>(index_interval)));
+        file, {segment_header_bytes}, std::make_shared<GrowingIndex>(index_interval)));
     writer->allocated_ = first;
     VARVE_TRY(writer->populate_to(first));
+    // With the zeros of the populated pages, so that the first flush of records has only those to write.
+    VARVE_TRY(file->file->sync());
     return writer;
   }
 
@@ -81,7 +82,7 @@ class SegmentWriter {
   // Up to where bytes may be stored without waiting for anything.
   std::uint64_t ready() const noexcept { return ready_.load(std::memory_order_acquire); }
 
-  // Reserves room for, and populates, at least the bytes up to `end`, somewhat more if there is more.
+  // Reserves room for, and populates, the bytes up to `end`.
   Result<void> make_ready(std::uint64_t end) {
     const std::lock_guard lock(ready_mutex_);
     end = std::min(end, capacity());
@@ -93,7 +94,7 @@ class SegmentWriter {
       VARVE_TRY_ASSIGN(allocated_, allocate(*file_->file, least, wanted));
     }
     return populate_to(
-        std::max(end, std::min(allocated_, (end / populate_bytes + 1) * populate_bytes)));
+        std::min(allocated_, (end + populate_bytes - 1) / populate_bytes * populate_bytes));
   }
 
   // Starts the segment: its first frame says what it continues.
@@ -209,7 +210,7 @@ class SegmentWriter {
  private:
   static constexpr std::uint64_t step_bytes_min = 1u << 20;
   static constexpr std::uint64_t step_bytes_max = 16u << 20;
-  static constexpr std::uint64_t populate_bytes = 1u << 20;
+  static constexpr std::uint64_t populate_bytes = 256u << 10;
   static constexpr std::uint64_t least_bytes = 16u << 10;
 
   SegmentWriter(std::shared_ptr<SegmentFile> file, Position end,
