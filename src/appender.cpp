@@ -54,7 +54,10 @@ Result<OffsetRange> Appender::append(std::span<const Record> records, Ack ack) {
     if (body_size(size.total, 1) > body_bytes_max_) return too_large(1, 1, size.total);
     return append(records, {&size, 1}, size.total, ack);
   }
-  thread_local std::vector<RecordSize> sizes;  // kept, so that it costs no allocation
+  // Kept, so that it costs no allocation; but taken meanwhile, for a storage or an observer that this append calls
+  // may append to another log.
+  thread_local std::vector<RecordSize> kept;
+  std::vector<RecordSize> sizes = std::exchange(kept, {});
   sizes.clear();
   std::uint64_t bytes = 0;
   for (const Record& record : records) {
@@ -63,7 +66,9 @@ Result<OffsetRange> Appender::append(std::span<const Record> records, Ack ack) {
     if (bytes > body_bytes_max_ || body_size(bytes, sizes.size()) > body_bytes_max_)
       return too_large(sizes.size(), records.size(), bytes);
   }
-  return append(records, sizes, bytes, ack);
+  auto range = append(records, sizes, bytes, ack);
+  kept = std::move(sizes);
+  return range;
 }
 
 Result<OffsetRange> Appender::append(std::span<const Record> records,

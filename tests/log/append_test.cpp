@@ -5,6 +5,7 @@
 #include "support/log_tools.hpp"
 #include "support/temp_dir.hpp"
 #include "support/workload.hpp"
+#include "varve/faulty_storage.hpp"
 
 namespace varve::test {
 namespace {
@@ -189,6 +190,26 @@ TEST_CASE("append: a durable append is durable when it returns, a cheap one need
   CHECK(log.metrics().syncs == 1);
   REQUIRE(log.append({.value = bytes("c")}));  // durable unless told otherwise
   CHECK(log.durable_offset() == Offset{3});
+}
+
+// As a storage that keeps a log of its own would.
+TEST_CASE("append: what an append calls may append to another log", "[log][append]") {
+  const auto storage = std::make_shared<FaultyStorage>(make_memory_storage());
+  Log log = open_log(storage);
+  Log other = open_log(make_memory_storage());
+  const std::vector<Header> headers{{"name", bytes("a header's value")}};
+  const std::vector<Record> inner(3, Record{.value = bytes("inner")});
+  const std::vector<Record> outer(3, Record{.value = bytes("outer"), .headers = headers});
+  std::uint64_t calls = 0;
+  storage->on_call([&](StorageOp, std::string_view) {
+    ++calls;
+    REQUIRE(other.append(inner, os_ack));
+  });
+  REQUIRE(log.append(outer));
+  storage->on_call({});
+  REQUIRE(calls > 0);
+  CHECK(read_values(log, {0}) == std::vector<std::string>(3, "outer"));
+  CHECK(read_values(other, {0}) == std::vector<std::string>(3 * calls, "inner"));
 }
 
 }  // namespace
