@@ -189,7 +189,9 @@ struct FaultyStorage::State {
                                             std::shared_ptr<Inode>& inode);
   Result<void> rename(std::string_view from, std::string_view to);
   Result<void> remove(std::string_view name);
+  Names names_after(const Dice& dice) const;
   Result<void> cut_power(const Dice& dice);
+  Result<void> copy_medium(const Dice& dice, StorageBackend& medium) const;
 };
 
 namespace {
@@ -455,18 +457,25 @@ Result<void> FaultyStorage::State::remove(std::string_view name) {
   return {};
 }
 
+// The names that a loss of power leaves.
+Names FaultyStorage::State::names_after(const Dice& dice) const {
+  Names left = durable_names;
+  for (std::size_t i = 0; i < unsynced.size(); ++i) {
+    const NameChange& change = unsynced[i];
+    if (dice.about(change.from + "/" + change.to).roll(i)) change.apply(left);
+  }
+  return left;
+}
+
 Result<void> FaultyStorage::State::cut_power(const Dice& dice) {
-  Names left = std::exchange(durable_names, {});
+  const Names left = names_after(dice);
   const Names seen = std::exchange(names, {});
-  const std::vector<NameChange> changes = std::exchange(unsynced, {});
+  durable_names.clear();
+  unsynced.clear();
   ++lives;
   off = true;
   inner_lock.reset();
 
-  for (std::size_t i = 0; i < changes.size(); ++i) {
-    const NameChange& change = changes[i];
-    if (dice.about(change.from + "/" + change.to).roll(i)) change.apply(left);
-  }
   for (const auto& [name, inode] : left) {
     if (!inode->tracked) continue;
     const std::lock_guard lock(inode->mutex);
@@ -484,6 +493,35 @@ Result<void> FaultyStorage::State::cut_power(const Dice& dice) {
     if (auto done = inode->image.write_to(*inner, name); !done) return done;
   }
   return inner->sync_names();
+}
+
+// Copies into `medium` what a loss of power would leave.
+Result<void> FaultyStorage::State::copy_medium(const Dice& dice, StorageBackend& medium) const {
+  for (const auto& [name, inode] : names_after(dice)) {
+    if (!inode->tracked) continue;
+    const std::lock_guard lock(inode->mutex);
+    const auto seen = inode->look();
+    if (!seen) return seen.error();
+    DurableImage image = inode->image;
+    if (auto done = image.cut(*seen, dice.about(name)); !done) return done;
+    if (auto done = image.write_to(medium, name); !done) return done;
+  }
+  // Of the files that were not touched nothing is unsynced.
+  const auto entries = inner->list();
+  if (!entries) return entries.error();
+  for (const FileEntry& entry : *entries) {
+    const auto known = names.find(entry.name);
+    if (entry.kind != FileKind::file || (known != names.end() && known->second->tracked)) continue;
+    Inode inode(entry.name);
+    auto reader = inner->open(entry.name, OpenMode::read);
+    if (!reader) return reader.error();
+    inode.reader = *std::move(reader);
+    const auto seen = inode.look();
+    if (!seen) return seen.error();
+    if (auto loaded = inode.image.load(*seen); !loaded) return loaded;
+    if (auto done = inode.image.write_to(medium, entry.name); !done) return done;
+  }
+  return medium.sync_names();
 }
 
 FaultyStorage::FaultyStorage(std::shared_ptr<StorageBackend> inner)
@@ -519,6 +557,12 @@ Result<void> FaultyStorage::cut_power(PowerCut cut) {
   const std::lock_guard power(state_->power);
   const std::lock_guard lock(state_->mutex);
   return state_->cut_power(Dice(cut.seed, cut.keep));
+}
+
+Result<void> FaultyStorage::copy_medium(PowerCut cut, StorageBackend& medium) const {
+  const std::lock_guard power(state_->power);
+  const std::lock_guard lock(state_->mutex);
+  return state_->copy_medium(Dice(cut.seed, cut.keep), medium);
 }
 
 Result<void> FaultyStorage::flip_bit(std::string_view name, std::uint64_t bit) {

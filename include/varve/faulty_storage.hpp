@@ -76,6 +76,10 @@ class VARVE_EXPORT FaultyStorage final : public StorageBackend {
   // (EIO) until somebody takes the lock.
   Result<void> cut_power(PowerCut cut);
 
+  // Copies to `medium`, which has no files yet, what that loss of power would leave at this moment. Nothing here
+  // changes, so that one can look at many ends of the same story.
+  Result<void> copy_medium(PowerCut cut, StorageBackend& medium) const;
+
   // Changes one bit of a file, cached and durable, as rot does.
   Result<void> flip_bit(std::string_view name, std::uint64_t bit);
 

@@ -581,5 +581,28 @@ TEST_CASE("faulty storage: one thread may sync while others store and write", "[
   CHECK(names_of(*rig.inner) == std::vector<std::string>{"a", "b"});
 }
 
+TEST_CASE("faulty storage: what a loss of power would leave is what one leaves",
+          "[storage][faulty]") {
+  const Rig rig;
+  REQUIRE(make_file(*rig.inner, "untouched", "from before")->sync());
+  REQUIRE(rig.inner->sync_names());
+  auto kept = rig.durable_file("a", std::string(5000, 'a'));
+  write_text(*kept, 100, std::string(3000, 'b'));
+  auto added = make_file(*rig.storage, "new", std::string(2000, 'n'));
+  rig.durable_file("old", "to be renamed");
+  REQUIRE(rig.storage->rename("old", "renamed"));
+
+  const Contents before = rig.contents();
+  const double keep = GENERATE(0.0, 0.3, 0.7, 1.0);
+  const PowerCut cut{.seed = 7, .keep = keep};
+  Rig copy;
+  REQUIRE(rig.storage->copy_medium(cut, *copy.inner));
+  CHECK(rig.contents() == before);  // nothing has happened here
+  write_text(*kept, 0, "alive");
+  write_text(*kept, 0, std::string(5, 'a'));
+  REQUIRE(rig.storage->cut_power(cut));
+  CHECK(copy.contents() == rig.contents());
+}
+
 }  // namespace
 }  // namespace varve
