@@ -61,7 +61,6 @@ class SegmentWriter {
     writer->next_sequence_ = state.next_sequence;
     writer->newest_ms_ = writer->newest_before_frame_ = state.newest_ms;
     writer->allocated_ = size;
-    writer->ready_ = state.position.value;
     return writer;
   }
 
@@ -212,13 +211,16 @@ class SegmentWriter {
   static constexpr std::uint64_t step_bytes_max = 16u << 20;
   static constexpr std::uint64_t populate_bytes = 256u << 10;
   static constexpr std::uint64_t least_bytes = 16u << 10;
+  static constexpr std::uint64_t bulk_bytes = 1u << 20;
+  static constexpr std::uint64_t folio_bytes = 64u << 10;
 
   SegmentWriter(std::shared_ptr<SegmentFile> file, Position end,
                 std::shared_ptr<GrowingIndex> index)
       : file_(std::move(file)),
         store_(file_->mapping->data(), file_->header.salt, end),
         index_(std::move(index)),
-        id_(file_->header.id) {}
+        id_(file_->header.id),
+        ready_(end.value) {}
 
   // Reserves `wanted` bytes or, where the disk is nearly full, what is needed now. Returns which.
   static Result<std::uint64_t> allocate(StorageFile& file, std::uint64_t least,
@@ -238,6 +240,15 @@ class SegmentWriter {
   Result<void> populate_to(std::uint64_t end) {
     const std::uint64_t ready = ready_.load(std::memory_order_relaxed);
     if (end <= ready) return {};
+    // Nothing was ever stored there. Where much is wanted, zeros that are written come in large folios, for less
+    // than half of what faults page by page take. A flush writes whole folios, so small ones stay where little is.
+    if (end - ready >= bulk_bytes) {
+      static constexpr std::array<std::byte, folio_bytes> zeros{};
+      for (std::uint64_t at = ready; at < end; at += folio_bytes - at % folio_bytes) {
+        const std::uint64_t size = std::min(end, at + folio_bytes - at % folio_bytes) - at;
+        VARVE_TRY(file_->file->write_at({at}, Bytes(zeros).first(size)));
+      }
+    }
     VARVE_TRY(file_->mapping->populate({ready}, {end}));
     ready_.store(end, std::memory_order_release);
     return {};
