@@ -25,9 +25,12 @@ class Rewriter {
     writer_.emplace(buffer_.data(), header.salt, Position{segment_header_bytes});
     next_offset_ = meta.base_offset;
     next_sequence_ = meta.base_sequence;
+    meta_.newest_ms = no_time;  // as long as it has no records
   }
 
-  void begin(const BeginBody& begin, std::uint32_t epoch) {
+  // `time_ms` and `epoch` are those of the frame before it.
+  void begin(const BeginBody& begin, std::int64_t time_ms, std::uint32_t epoch) {
+    time_ms_ = time_ms;
     epoch_ = epoch;
     std::array<std::byte, begin_body_bytes> body{};
     store_le(body.data(), static_cast<std::uint32_t>(ControlKind::segment_begin));
@@ -114,7 +117,7 @@ class Rewriter {
   SegmentMeta meta_;
   std::vector<std::byte> buffer_;
   std::optional<StoreWriter> writer_{};
-  std::int64_t time_ms_ = 0;  // of the last frame
+  std::int64_t time_ms_ = 0;
   std::uint32_t epoch_ = 0;
   std::uint64_t next_offset_ = 0;
   std::uint64_t next_sequence_ = 0;
@@ -143,7 +146,12 @@ class Salvager {
     for (const Damage& one : found_.inventory.misplaced) VARVE_TRY(move_aside(one.file));
     if (found_.manifest_rebuilt && storage_.stat(manifest_name))
       VARVE_TRY(copy(std::string(manifest_name)));
-    for (std::size_t i = 0; i < found_.segments.size(); ++i) VARVE_TRY(keep(i));
+    for (std::size_t i = 0; i < found_.segments.size(); ++i) {
+      VARVE_TRY(keep(i));
+      const SegmentScan& scan = found_.segments[i].scan;
+      time_ms_ = std::max(time_ms_, scan.far_end.append_time_ms);
+      epoch_ = std::max(epoch_, scan.epoch);
+    }
     VARVE_TRY(commit());
     return std::move(report_);
   }
@@ -161,8 +169,12 @@ class Salvager {
   Result<void> put_in_place(Manifest manifest) {
     for (const SegmentMeta& meta : manifest.segments) {
       const std::string rewritten = offset_name({meta.base_offset}, salvage_new_suffix);
-      if (SegmentFile::open(storage_, rewritten, OpenMode::read, manifest.log, meta.id))
-        VARVE_TRY(storage_.rename(rewritten, meta.name()));
+      if (!SegmentFile::open(storage_, rewritten, OpenMode::read, manifest.log, meta.id)) continue;
+      VARVE_TRY(storage_.rename(rewritten, meta.name()));
+      // The index is that of what it replaces.
+      if (auto removed = storage_.remove(index_name({meta.base_offset}));
+          !removed && removed.error().code() != std::errc::no_such_file_or_directory)
+        return removed;
     }
     VARVE_TRY(storage_.sync_names());
     manifest.salvaging = false;
@@ -207,8 +219,9 @@ class Salvager {
   // Where the log goes on behind a segment: what its successor starts with, if that is known.
   std::uint64_t end_offset_of(std::size_t i) const {
     const ExaminedSegment& segment = found_.segments[i];
-    std::uint64_t end = std::max(segment.meta.base_offset, segment.scan.far_end.next_offset);
-    if (segment.extent_known) end = std::max(end, segment.meta.end_offset);
+    // Up to what the manifest lists it was durable, even if more may have followed.
+    std::uint64_t end = std::max(
+        {segment.meta.base_offset, segment.meta.end_offset, segment.scan.far_end.next_offset});
     for (std::size_t next = i + 1; next < found_.segments.size(); ++next) {
       if (!found_.segments[next].header && !found_.segments[next].extent_known)
         continue;  // not the log's
@@ -261,7 +274,7 @@ class Salvager {
     header.created_ms = now_ms(nullptr, Precision::exact);
     VARVE_TRY_ASSIGN(header.capacity, capacity_for(segment));
     Rewriter rewriter(header, segment.meta);
-    rewriter.begin({segment.meta.base_position, 0, 0}, found_.manifest.epoch());
+    rewriter.begin({segment.meta.base_position, 0, 0}, time_ms_, epoch_);
     if (segment.header) {
       ScanOptions options;
       options.visit = [&](const Frame& frame) {
@@ -315,13 +328,8 @@ class Salvager {
       manifest.next_position = last.base_position + last.end_position;
       if (found_.manifest_rebuilt) manifest.start_offset = kept_.front().base_offset;
     }
-    std::uint32_t epoch = manifest.epoch();
-    for (const ExaminedSegment& segment : found_.segments) {
-      epoch = std::max(epoch, segment.scan.epoch);
-      manifest.append_time_ms =
-          std::max(manifest.append_time_ms, segment.scan.far_end.append_time_ms);
-    }
-    manifest.epochs.push_back({epoch + 1, manifest.next_offset});
+    manifest.append_time_ms = std::max(manifest.append_time_ms, time_ms_);
+    manifest.epochs.push_back({std::max(manifest.epoch(), epoch_) + 1, manifest.next_offset});
     VARVE_TRY(store_manifest(storage_, manifest));
     return put_in_place(manifest);
   }
@@ -334,6 +342,8 @@ class Salvager {
   std::vector<DroppedSegment> dropped_{};
   std::string suffix_{};
   std::uint64_t next_id_ = 1;
+  std::int64_t time_ms_ = 0;  // the greatest of the segments that were kept, like the epoch
+  std::uint32_t epoch_ = 0;
 };
 
 }  // namespace

@@ -128,6 +128,7 @@ class Scanner {
       state.position = found.header_valid ? end : found.position + frame_header_bytes;
       state.next_offset = found.header.base_offset + found.count;
       state.next_sequence = found.header.sequence + (found.header.is_control() ? 0 : 1);
+      if (found.header_valid) state.append_time_ms = found.header.append_time_ms;
       walk_ = SegmentWalk(walk_.frames(), state);
       if (found.header_valid) scan_.far_end = state;
     }

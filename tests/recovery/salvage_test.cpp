@@ -36,6 +36,13 @@ Files closed_log() { return make_closed_log({.durable = end, .per_flush = 10}); 
 Files crashed_log(bool tick) {
   return make_crashed_log({.durable = end, .per_flush = 10, .tick = tick}).files;
 }
+// Closed with so many records, opened again, given a few more, and crashed.
+Files reopened_log(std::uint64_t records) {
+  const auto storage = memory_with(make_closed_log({.durable = records, .per_flush = 10}));
+  Log log = open_log(storage, small_options(43));
+  append_known(log, records + 3, Ack::disk);
+  return copy_files(*storage);
+}
 // Many frames of one small record each: a gap takes more room than one of them.
 Files tiny_frames(bool closed) {
   const LogPlan plan{.durable = end, .per_flush = 1};
@@ -144,6 +151,14 @@ std::vector<Patient> patients() {
              f.at(names[0]) =
                  make_crashed_log({.durable = 50, .seed = 77}).files.at(detail::segment_name({0}));
            });
+  }
+  for (const std::uint64_t records : {std::uint64_t{37}, end}) {
+    const Files files = reopened_log(records);
+    const std::size_t active = segment_names(files).size() - 1;
+    change("the active segment's header block of a log that was opened again", files,
+           {range_of(files, active, records)}, true,
+           [&](Files& f, const auto& names) { flip_bit(f.at(names.back()), 300); });
+    all.back().end = records;  // what came after that nobody knows any more
   }
   const Files unrecorded = crashed_log(false);
   change("a missing segment that was not recorded", unrecorded, {range_of(unrecorded, 1)}, true,
