@@ -22,6 +22,7 @@ class Examiner {
     found_.damage = found_.inventory.misplaced;
     VARVE_TRY(read_manifest());
     VARVE_TRY(collect());
+    if (found_.manifest.clean) VARVE_TRY(check_clean());
     for (const ExaminedSegment& segment : found_.segments) total_ += extent(segment);
     for (ExaminedSegment& segment : found_.segments) {
       if (stopped_) break;
@@ -95,6 +96,49 @@ class Examiner {
     if (found_.manifest_rebuilt || base_offset >= known) return true;
     found_.inventory.unknown.push_back(segment_name({base_offset}));
     return false;
+  }
+
+  // Opening believes a log that was closed properly without looking at its records, but not that nothing comes behind
+  // its end. What it refuses for that is damage here, too: else nothing would lead out of it.
+  Result<void> check_clean() {
+    const std::size_t listed = found_.manifest.segments.size();
+    bool goes_on = std::any_of(found_.segments.begin() + static_cast<std::ptrdiff_t>(listed),
+                               found_.segments.end(),
+                               [](const ExaminedSegment& one) { return one.header.has_value(); });
+    if (listed > 0 && !found_.manifest.segments.back().sealed) {
+      VARVE_TRY_ASSIGN(const bool more, goes_on_behind(found_.segments[listed - 1]));
+      goes_on = goes_on || more;
+    }
+    if (!goes_on) return {};
+    // Unless a writer has just gone on: then the manifest has changed, too.
+    const auto now = load_manifest(storage_);
+    if (now && *now && (**now).generation == found_.manifest.generation) {
+      found_.damage.push_back(
+          {std::string(manifest_name), {}, {}, {}, "an older copy: the log goes on behind it"});
+    }
+    // What it says of the end is only what was durable when it was written.
+    found_.manifest.clean = false;
+    for (ExaminedSegment& segment : found_.segments) segment.extent_known = segment.meta.sealed;
+    return {};
+  }
+
+  // Whether a segment goes on behind where it was closed. If not even the next frame's place is there, that is damage.
+  Result<bool> goes_on_behind(ExaminedSegment& segment) {
+    const Position end{segment.meta.end_position};
+    if (!segment.header || segment.file_size < end.value) return false;
+    VARVE_TRY_ASSIGN(const auto file, SegmentFile::open(storage_, segment.name(), OpenMode::read,
+                                                        found_.manifest.log, segment.meta.id));
+    VARVE_TRY(file->map(segment.file_size, MapMode::read));
+    MappedSource source(*file->mapping, {segment.file_size}, file->populated.get(), file->name);
+    VARVE_TRY_ASSIGN(const CleanEnd found, look_at_clean_end(source, file->header.salt, end));
+    if (found == CleanEnd::blank) {
+      segment.damage.push_back({segment.name(),
+                                end,
+                                end + frame_header_bytes,
+                                {},
+                                "the place of the next frame is blank"});
+    }
+    return found == CleanEnd::more;
   }
 
   // Without a manifest the log is whatever most of the segments belong to.
@@ -180,6 +224,15 @@ class Examiner {
       expected = segment.extent_known
                      ? segment.meta.end_offset
                      : std::max(segment.meta.base_offset, segment.scan.far_end.next_offset);
+    }
+    const Manifest& manifest = found_.manifest;
+    if (found_.segments.empty()) expected = manifest.next_offset;
+    if (manifest.start_offset > expected) {  // what is below the start was durable
+      found_.damage.push_back({std::string(manifest_name),
+                               {},
+                               {},
+                               {{expected}, {manifest.start_offset}},
+                               "durable segments behind its last one are missing"});
     }
   }
 

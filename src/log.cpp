@@ -316,17 +316,20 @@ Result<Offset> Log::Impl::find(const Log& log, Timestamp time) const {
       std::find_if(list->sealed.begin(), list->sealed.end(),
                    [&](const SegmentMeta& meta) { return meta.newest_ms >= wanted; });
   std::optional<IndexEntry> entry;
+  std::uint64_t end = 0;  // what the index speaks of
   if (segment != list->sealed.end()) {
     VARVE_TRY_ASSIGN(const OpenSegment open, core->segments.open(*segment));
     from = std::max(from, segment->base_offset);
+    end = segment->end_offset;
     entry = open.find(time);
   } else if (list->active) {
     from = std::max(from, list->active->base_offset);
+    end = core->marks.end.load(std::memory_order_acquire);
     entry = list->active->index->find(time);
   } else if (!list->sealed.empty()) {
     from = std::max(from, list->sealed.back().end_offset);  // none is as young as that
   }
-  if (entry) from = std::max(from, entry->offset);
+  if (entry && entry->offset < end) from = std::max(from, entry->offset);
   Reader reader = log.reader({from});
   for (const RecordView& record : reader)
     if (record.timestamp >= time) return record.offset;

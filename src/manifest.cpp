@@ -51,10 +51,20 @@ SegmentMeta get_segment(const std::byte* at) {
 
 Error bad_manifest(const char* what) { return damage_error(std::string(manifest_name), what); }
 
+// Whether the last segment ends where a log that was closed does.
+bool ends_as_closed(const Manifest& manifest) {
+  if (manifest.start_offset > manifest.next_offset) return false;
+  if (manifest.segments.empty()) return true;
+  const SegmentMeta& last = manifest.segments.back();
+  return last.end_offset == manifest.next_offset && last.end_sequence == manifest.next_sequence &&
+         last.base_position + last.end_position == manifest.next_position;
+}
+
 // What no writer of this format leaves behind, however its process ended.
 const char* inconsistency(const Manifest& manifest) {
   if (manifest.start_offset > offset_max.value || manifest.next_offset > offset_max.value)
     return "an offset is out of bounds";
+  if (manifest.next_position > position_max) return "a position is out of bounds";
   for (std::size_t i = 0; i < manifest.segments.size(); ++i) {
     const SegmentMeta& segment = manifest.segments[i];
     if (!segment.sealed && i + 1 != manifest.segments.size())
@@ -62,11 +72,14 @@ const char* inconsistency(const Manifest& manifest) {
     const bool has_extent = segment.end_position >= segment_header_bytes ||
                             (segment.end_position == 0 && !segment.sealed && !manifest.clean);
     if (segment.base_offset > segment.end_offset || segment.end_offset > offset_max.value ||
+        segment.base_position > position_max || segment.end_position % frame_alignment != 0 ||
         !has_extent || segment.id >= manifest.next_segment_id)
       return "a segment's entry makes no sense";
     if (i > 0 && manifest.segments[i - 1].end_offset != segment.base_offset)
       return "segments are out of order";
   }
+  if (manifest.clean && !ends_as_closed(manifest))
+    return "it is not of one mind where the log ends";
   std::vector<std::uint64_t> ids;
   ids.reserve(manifest.segments.size());
   for (const SegmentMeta& segment : manifest.segments) ids.push_back(segment.id);

@@ -61,6 +61,14 @@ struct Survey {
 Result<Survey> survey(StorageBackend& storage, const Manifest& manifest, Inventory inventory,
                       const Options& options, bool writing);
 
+// What stands where a segment was closed. Closing leaves the place of the next frame there.
+enum class CleanEnd : std::uint8_t {
+  good,   // that place, or what damage made of it: it does not matter
+  blank,  // nothing: the segment is an older copy, or was blanked
+  more,   // a frame: the manifest is an older copy
+};
+Result<CleanEnd> look_at_clean_end(ByteSource& source, std::uint64_t salt, Position end);
+
 struct Recovered {
   Manifest manifest{};
   LogEnd end{};

@@ -227,7 +227,7 @@ class Salvager {
         continue;  // not the log's
       return std::max(end, found_.segments[next].meta.base_offset);
     }
-    return end;
+    return std::max(end, found_.manifest.start_offset);
   }
 
   // Keeps a segment as it is if nothing of it is damaged, else rewrites it; what holds no record goes.
@@ -327,6 +327,8 @@ class Salvager {
       manifest.next_sequence = last.end_sequence;
       manifest.next_position = last.base_position + last.end_position;
       if (found_.manifest_rebuilt) manifest.start_offset = kept_.front().base_offset;
+    } else {
+      manifest.next_offset = std::max(manifest.next_offset, manifest.start_offset);
     }
     manifest.append_time_ms = std::max(manifest.append_time_ms, time_ms_);
     manifest.epochs.push_back({std::max(manifest.epoch(), epoch_) + 1, manifest.next_offset});

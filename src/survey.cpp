@@ -126,23 +126,20 @@ class Surveyor {
     return {};
   }
 
-  // Closing leaves the place of the next frame behind the last one. If there is something else, the manifest
-  // or the segment is an older copy, and appending would destroy records. Damage there does not matter.
+  // If the segment does not end where it was closed, the manifest or the segment is an older copy, and appending
+  // would destroy records.
   Result<void> check_clean_end(const TailSegment& segment) {
     constexpr std::uint64_t one_block = 4096;  // it is only that place
     MediumSource medium(*segment.file->file, segment.file_size, one_block);
-    VARVE_TRY_ASSIGN(
-        const Frame frame,
-        FrameReader(medium, segment.file->header.salt).read({segment.meta.end_position}));
-    const bool blank = frame.state == FrameState::blank;
-    const bool more = frame.state == FrameState::sealed || frame.header_valid ||
-                      (frame.state == FrameState::open && frame.count > 0);
-    if (!blank && !more) return {};
-    return damage_error(segment.file->name,
-                        std::string(blank ? "it ends before" : "it goes on behind") + " position " +
-                            std::to_string(segment.meta.end_position) +
-                            ", where it was closed by what " + std::string(manifest_name) +
-                            " says: one of them is an older copy");
+    VARVE_TRY_ASSIGN(const CleanEnd found, look_at_clean_end(medium, segment.file->header.salt,
+                                                             {segment.meta.end_position}));
+    if (found == CleanEnd::good) return {};
+    return damage_error(
+        segment.file->name,
+        std::string(found == CleanEnd::blank ? "it ends before" : "it goes on behind") +
+            " position " + std::to_string(segment.meta.end_position) +
+            ", where it was closed by what " + std::string(manifest_name) +
+            " says: one of them is an older copy");
   }
 
   Result<void> open(TailSegment& segment, std::optional<std::uint64_t> id) {
@@ -268,7 +265,8 @@ class Surveyor {
       if (const auto proven = proven_position(segment))
         found_.durable_position = std::max(found_.durable_position, *proven);
     }
-    const bool lost = found_.durable_position > end_.next_position;
+    const std::uint64_t start = found_.manifest.start_offset;  // what is below it was durable
+    const bool lost = found_.durable_position > end_.next_position || start > end_.next_offset;
     std::vector<Damage>& damage = lost ? found_.lost : found_.torn;
     std::uint64_t expected = end_.next_offset;
     const TailSegment* before = nullptr;
@@ -289,7 +287,7 @@ class Surveyor {
       }
       expected = std::max(expected, segment.scan.far_end.next_offset);
     }
-    if (lost && damage.empty() && last != nullptr) {
+    if (lost && damage.empty() && last != nullptr && found_.durable_position > end_.next_position) {
       const std::uint64_t bytes = found_.durable_position - end_.next_position;
       add(damage, *last, last->scan.end.position, last->scan.end.position + bytes, expected,
           expected, "durable bytes are blank");
@@ -297,7 +295,7 @@ class Surveyor {
       found_.lost.push_back({std::string(manifest_name),
                              {},
                              {},
-                             {{expected}, {expected}},
+                             {{expected}, {std::max(expected, start)}},
                              "durable segments behind its last one are missing"});
     }
   }
@@ -346,6 +344,14 @@ class Surveyor {
 };
 
 }  // namespace
+
+Result<CleanEnd> look_at_clean_end(ByteSource& source, std::uint64_t salt, Position end) {
+  VARVE_TRY_ASSIGN(const Frame frame, FrameReader(source, salt).read(end));
+  if (frame.state == FrameState::blank) return CleanEnd::blank;
+  const bool more = frame.state == FrameState::sealed || frame.header_valid ||
+                    (frame.state == FrameState::open && frame.count > 0);
+  return more ? CleanEnd::more : CleanEnd::good;
+}
 
 Result<Survey> survey(StorageBackend& storage, const Manifest& manifest, Inventory inventory,
                       const Options& options, bool writing) {

@@ -200,6 +200,27 @@ std::vector<Patient> patients() {
     const auto of_it = record_frames_of(files.at(segment_names(files)[2]));
     all.back().lost = {of_it.back().offsets()};
   }
+  change("the place of the next frame of a closed log", closed_log(), {}, true,
+         [](Files& f, const auto& names) {
+           auto& bytes = f.at(names[2]);
+           const Position at = frames_of(bytes).back().position;
+           blank(bytes, at.value, at.value + detail::frame_header_bytes);
+         });
+  // The log went on in the segment that was the last one, or in others since.
+  for (const std::uint64_t more : {3u, 150u}) {
+    for (const bool closed : {true, false}) {
+      const auto storage = make_memory_storage();
+      Log log = open_log(storage, small_options());
+      append_plan(log, {.durable = end - more, .per_flush = 10});
+      REQUIRE(log.close());
+      const auto manifest = copy_files(*storage).at("MANIFEST");
+      log = open_log(storage, small_options(2));
+      append_plan(log, {.durable = end, .per_flush = 10});
+      if (closed) REQUIRE(log.close());
+      change("an older manifest, " + std::to_string(more) + " records ago", copy_files(*storage),
+             {}, true, [&](Files& f, const auto&) { f.at("MANIFEST") = manifest; });
+    }
+  }
   return all;
 }
 
@@ -320,6 +341,29 @@ TEST_CASE("salvage: what opening refuses is usable again, but for what is lost",
     CHECK(copy_files(*storage) == healthy);
     check_goes_on(storage, patient.end);
   }
+}
+
+TEST_CASE("salvage: a log that ends before its start is refused, and goes on behind it",
+          "[recovery][salvage]") {
+  // Nothing but the start proves that there ever were more records.
+  const auto original = make_memory_storage();
+  Files files;
+  {
+    Log log = open_log(original, small_options());
+    append_known(log, 30, Ack::disk);
+    REQUIRE(log.truncate_prefix({20}));
+    files = copy_files(*original);
+  }
+  auto& segment = files.at(segment_names(files).at(0));
+  blank(segment, record_frames_of(segment).at(5).position.value, segment.size());
+  const auto storage = memory_with(files);
+  CHECK(fails_with(Log::open(storage, small_options(2)), Errc::corrupt, {"MANIFEST"}));
+  CHECK(copy_files(*storage) == files);
+  const auto verified = verify(*storage);
+  REQUIRE(verified);
+  CHECK(!verified->intact());
+  REQUIRE(salvage(*storage));
+  check_goes_on(storage, 20);
 }
 
 TEST_CASE("salvage: interrupted at any storage call it can be done again",

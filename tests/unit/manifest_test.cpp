@@ -28,7 +28,7 @@ Manifest make_manifest() {
   manifest.clean = true;
   manifest.next_offset = 400;
   manifest.next_sequence = 77;
-  manifest.next_position = 123'456;
+  manifest.next_position = 40'000;
   manifest.append_time_ms = 1'700'000'000'000;
   manifest.epochs = {{1, 0}, {2, 150}};
   manifest.segments = {{3, 0, 150, 0, 20, 0, 1000, 16'000, true},
@@ -99,6 +99,13 @@ TEST_CASE("manifest: what no writer leaves behind is refused, whatever its check
       [](Manifest& m) { m.start_offset = offset_max.value + 1; },
       [](Manifest& m) { m.next_offset = ~std::uint64_t{0}; },
       [](Manifest& m) { m.segments[2].end_offset = offset_max.value + 1; },
+      [](Manifest& m) { m.segments[1].end_position = 15'004; },
+      [](Manifest& m) { m.segments[1].base_position = ~std::uint64_t{0}; },
+      [](Manifest& m) { m.next_position = ~std::uint64_t{0}; },
+      [](Manifest& m) { m.next_offset = 399; },
+      [](Manifest& m) { m.next_sequence = 78; },
+      [](Manifest& m) { m.next_position = 40'008; },
+      [](Manifest& m) { m.start_offset = 401; },
   };
   for (std::size_t i = 0; i < changes.size(); ++i) {
     Manifest manifest = make_manifest();

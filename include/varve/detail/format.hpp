@@ -28,6 +28,9 @@ inline constexpr std::uint32_t frame_body_target = 4096 - frame_header_bytes;
 inline constexpr std::uint32_t segment_bytes_min = 16u << 10;
 inline constexpr std::uint32_t segment_bytes_limit = 1u << 30;
 
+// Positions counted through all segments are far below it, so that sums with what else a log says fit an i64.
+inline constexpr std::uint64_t position_max = std::uint64_t{1} << 62;
+
 constexpr std::uint64_t align_frame(std::uint64_t bytes) noexcept {
   return (bytes + frame_alignment - 1) & ~std::uint64_t{frame_alignment - 1};
 }

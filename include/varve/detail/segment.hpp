@@ -219,8 +219,11 @@ class SegmentWalk {
   const char* check_control(const Frame& frame) noexcept {
     if (frame.count != 0) return "a control frame with records";
     switch (control_kind(frame).value_or(ControlKind{})) {
-      case ControlKind::segment_begin:
-        return parse_begin(frame) ? nullptr : "a malformed segment_begin";
+      case ControlKind::segment_begin: {
+        const auto begin = parse_begin(frame);
+        return begin && begin->base_position <= position_max ? nullptr
+                                                             : "a malformed segment_begin";
+      }
       case ControlKind::segment_end:
         return nullptr;
       case ControlKind::gap: {
