@@ -1,4 +1,4 @@
-// What varve takes besides time: disk, memory, allocations, threads and files.
+// What varve takes besides time: disk, memory, allocations.
 #include <malloc.h>
 
 #include <atomic>
@@ -101,28 +101,20 @@ void memory_in_flow(Sample& sample) {
   sample.set("anonymous_bytes", std::max(most, anonymous_bytes()) - before);
 }
 
-double open_files() {
-  return static_cast<double>(std::distance(fs::directory_iterator("/proc/self/fd"), {}));
-}
-
-// Many logs in one process, each used a little and left alone.
+// Logs that were used a little and left alone.
 void idle_logs(Sample& sample) {
   const auto logs = static_cast<std::size_t>(scaled(30));
   const Directory directory;
   std::vector<VarveStore> stores;
   stores.reserve(logs);
   const Payload payload(100);
-  const double files = open_files();
   const double before = anonymous_bytes();
   for (std::size_t i = 0; i < logs; ++i) {
     stores.emplace_back(directory / std::to_string(i).c_str(), Safety::process);
     append(stores.back(), payload, 100, 1);
   }
   std::this_thread::sleep_for(std::chrono::milliseconds(50));  // for the background to come to rest
-  const auto each = [&](double all) { return all / static_cast<double>(logs); };
-  sample.set("anonymous_bytes", each(anonymous_bytes() - before));
-  sample.set("files", each(open_files() - files));
-  sample.set("threads", process_status("Threads"));
+  sample.set("anonymous_bytes", (anonymous_bytes() - before) / static_cast<double>(logs));
 }
 
 // What the heap holds for a log once it is open, by its number of segments.

@@ -73,9 +73,15 @@ WORKS = {
     "footprint": """footprint/disk/one footprint/disk/batched footprint/memory/flow
         footprint/memory/idle footprint/memory/segment
         footprint/allocations/append footprint/allocations/read""",
+    "scale": " ".join(
+        f"scale/{what}/{segments}"
+        for segments in (10, 1000, 10000)
+        for what in ("append", "read", "open")
+    )
+    + " scale/logs/1000",
 }
 WORKS = {work: names.split() for work, names in WORKS.items()}
-FULL_ONLY = {"sustained"}
+FULL_ONLY = {"sustained", "scale"}
 COUNTED = {"footprint"}  # bytes and allocations, which other load does not change
 
 # The program of a contender, by the first part of its name where it is not the program's own.
@@ -143,6 +149,11 @@ def targets():
         "sustained/varve:anonymous_bytes / 1048576",
         8,
         "MiB",
+    )
+    yield shown(
+        "sustained",
+        "10 GB of Ack::os, an append of the last 1 GB against the first",
+        "sustained/varve:last_tenth_ns / sustained/varve:first_tenth_ns",
     )
     yield at_most(
         "append",
@@ -311,6 +322,19 @@ def targets():
             0.001,
             "",
         )
+    for what, title in (("append", "an append"), ("read", "a random read")):
+        for segments in (1000, 10000):
+            yield shown(
+                "scale",
+                f"{title} with {segments} segments, of one with 10",
+                f"scale/{what}/{segments}:mean_ns / scale/{what}/10:mean_ns",
+            )
+    logs = "scale/logs/1000"
+    yield shown("scale", "1000 open logs, threads in all", f"{logs}:threads", "")
+    yield shown("scale", "1000 open logs, descriptors a log", f"{logs}:files", "")
+    yield shown(
+        "scale", "1000 open logs, anonymous memory a log", f"{logs}:anonymous_bytes / 1024", "KiB"
+    )
 
 
 FIGURE = re.compile(r"[a-z_]+(?:/\w+)+:\w+")

@@ -71,9 +71,10 @@ class SegmentSet {
 
  private:
   Result<OpenSegment> open_file(const SegmentMeta& meta);
+  void forget_older_half();  // under open_mutex_
 
   // Segments kept open beyond those in use: two mappings each, of which Linux gives a process 65,530.
-  static constexpr std::size_t open_max = 2048;
+  static constexpr std::size_t open_max = 10'240;
 
   struct Kept {
     std::uint64_t base_offset = 0;
