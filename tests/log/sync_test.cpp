@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 
 #include "support/log_tools.hpp"
 #include "varve/faulty_storage.hpp"
@@ -48,6 +49,24 @@ TEST_CASE("sync: what is not synced may be lost with the power, what is is not",
   log = open_log(storage);
   CHECK(read_values(log, {0}) == std::vector<std::string>{"kept"});
   CHECK(log.epoch() == Epoch{2});
+}
+
+TEST_CASE("sync: what is appended while a flush is under way is not durable by it", "[log][sync]") {
+  const auto storage = std::make_shared<FaultyStorage>(make_memory_storage());
+  Log log = open_log(storage);
+  REQUIRE(append_text(log, "before"));
+  bool appended = false;
+  storage->on_call([&](StorageOp op, std::string_view name) {
+    if (op != StorageOp::sync || !name.ends_with(".log") || std::exchange(appended, true)) return;
+    REQUIRE(append_text(log, "meanwhile"));
+  });
+  REQUIRE(log.sync());
+  storage->on_call({});
+  REQUIRE(appended);
+  CHECK(log.end_offset() == Offset{2});
+  CHECK(log.durable_offset() == Offset{1});
+  REQUIRE(log.sync());
+  CHECK(log.durable_offset() == Offset{2});
 }
 
 TEST_CASE("sync: the policy flushes after so many bytes", "[log][sync]") {
