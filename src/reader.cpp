@@ -116,9 +116,11 @@ void Reader::Impl::start_of_segment() noexcept {
 // Takes up the frame at position_. False if it only led elsewhere.
 Result<bool> Reader::Impl::enter_frame() {
   if (position_ >= end_position_) {
-    const bool missing = !in_active_ && expected_ < end_offset_;
+    // The list of segments is no older than visible_: no other segment has what is missing here.
+    const std::uint64_t known_end = in_active_ ? visible_ : end_offset_;
     leave_segment();
-    if (missing) return lose(position_, position_, end_offset_, "records are missing at its end");
+    if (expected_ < known_end)
+      return lose(position_, position_, known_end, "records are missing at its end");
     return false;
   }
   VARVE_TRY_ASSIGN(Frame frame, frames_->read(position_));
@@ -193,7 +195,7 @@ Result<bool> Reader::Impl::enter_whole_frame(const Frame& frame) {
       expected_ = gap->next_offset;
       next_ = std::max(next_, expected_);
     } else if (control_kind(frame) == ControlKind::segment_end) {
-      leave_segment();
+      position_ = end_position_;  // nothing comes behind it
     }
     return false;
   }

@@ -40,6 +40,22 @@ class Rewriter {
     control(body);
   }
 
+  // Whether a frame of records can come next in a segment that ends at `end_offset`. One that goes back, in offsets or
+  // in time, cannot: no gap leads there, and what it is doing in the segment nobody knows. Nor can one for which
+  // there is no room, which only frames that no writer makes come to.
+  bool takes(const Frame& frame, std::uint64_t end_offset) const noexcept {
+    constexpr std::uint64_t gap_bytes = frame_header_bytes + gap_body_bytes;
+    const std::uint64_t body = frame.state == FrameState::sealed
+                                   ? frame.body.size()
+                                   : body_size(frame.body.size(), frame.count);
+    const Position end = writer_->position() + gap_bytes + frame_header_bytes + align_frame(body);
+    // The header of an open frame may stand behind it for a while, and a gap and the segment's end for good.
+    if (end + gap_bytes + end_frame_bytes + frame_header_bytes > Position{header_.capacity})
+      return false;
+    return frame.header.base_offset >= next_offset_ && frame.header.append_time_ms >= time_ms_ &&
+           frame.header.base_offset + frame.count <= end_offset;
+  }
+
   // Takes over a frame of records, behind a gap if it does not follow.
   void copy(const Frame& frame) {
     const FrameHeader& header = frame.header;
@@ -279,7 +295,17 @@ class Salvager {
       ScanOptions options;
       options.visit = [&](const Frame& frame) {
         const bool good = frame.state == FrameState::sealed || frame.state == FrameState::open;
-        if (good && !frame.header.is_control() && frame.count > 0) rewriter.copy(frame);
+        if (!good || frame.header.is_control() || frame.count == 0) return true;
+        if (rewriter.takes(frame, end_offset)) {
+          rewriter.copy(frame);
+        } else {
+          const Offset base{frame.header.base_offset};
+          report_.lost.push_back({segment.name(),
+                                  frame.position,
+                                  frame.end(),
+                                  {base, base + frame.count},
+                                  "a frame that does not continue those before it"});
+        }
         return true;
       };
       VARVE_TRY_ASSIGN(

@@ -366,6 +366,27 @@ TEST_CASE("salvage: a log that ends before its start is refused, and goes on beh
   check_goes_on(storage, 20);
 }
 
+TEST_CASE("salvage: frames that go back do not make it start over", "[recovery][salvage]") {
+  // A file that was given another name, so that its first frames come before its own beginning.
+  Files files = closed_log();
+  files.erase("MANIFEST");
+  const std::string name = segment_names(files).back();
+  const std::uint64_t base = detail::parse_segment_name(name)->value;
+  auto node = files.extract(name);
+  node.key() = detail::segment_name({base + 2});
+  files.insert(std::move(node));
+  const auto storage = memory_with(files);
+  const auto first = salvage(*storage);
+  REQUIRE(first);
+  CHECK(first->needed);
+  CHECK(!first->lost.empty());
+  const auto second = salvage(*storage);
+  REQUIRE(second);
+  CHECK(!second->needed);
+  const Log log = open_log(storage, small_options(3));
+  CHECK(read_back(log).wrong.empty());
+}
+
 TEST_CASE("salvage: interrupted at any storage call it can be done again",
           "[recovery][salvage][crash]") {
   const bool cut = GENERATE(false, true);

@@ -210,6 +210,12 @@ class Body {
   std::uint32_t count() const noexcept { return count_; }
   Bytes records() const noexcept { return records_; }
 
+  // Where the table says that record `i` ends, counted from the body's start.
+  std::uint64_t end_of(std::uint32_t i) const noexcept {
+    return width_ == 2 ? load_le<std::uint16_t>(table_.data() + std::size_t{2} * i)
+                       : load_le<std::uint32_t>(table_.data() + std::size_t{4} * i);
+  }
+
   // The bytes from record `i` to the end of the records; nullopt if the table is nonsense.
   std::optional<Bytes> from(std::uint32_t i) const noexcept {
     const std::uint64_t begin = i == 0 ? 0 : end_of(i - 1);
@@ -218,11 +224,6 @@ class Body {
   }
 
  private:
-  std::uint64_t end_of(std::uint32_t i) const noexcept {
-    return width_ == 2 ? load_le<std::uint16_t>(table_.data() + std::size_t{2} * i)
-                       : load_le<std::uint32_t>(table_.data() + std::size_t{4} * i);
-  }
-
   Bytes records_{};
   Bytes table_{};
   std::uint32_t width_ = 2;

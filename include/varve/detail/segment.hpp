@@ -238,15 +238,19 @@ class SegmentWalk {
 
   const char* check_records(const Frame& frame) noexcept {
     Bytes records = frame.body;
+    std::optional<Body> body;
     if (frame.state == FrameState::sealed) {
-      const auto body = Body::parse(frame.body, frame.count);
+      body = Body::parse(frame.body, frame.count);
       if (!body) return "the frame's table of records is malformed";
       records = body->records();
     }
+    const std::size_t size = records.size();
     RecordView record;
     for (std::uint32_t i = 0; i < frame.count; ++i) {
       if (!decode_record(records, frame.header.append_time_ms, record))
         return "a record in the frame is malformed";
+      if (body && body->end_of(i) != size - records.size())
+        return "the frame's table does not match its records";
       newest_ms_ = std::max(newest_ms_, record.timestamp.time_since_epoch().count());
     }
     return records.empty() ? nullptr : "the frame has bytes behind its last record";
