@@ -271,6 +271,40 @@ TEST_CASE("processes: whoever opens a log beside a busy writer sees an intact pr
   CHECK(writer.quit() == 0);
 }
 
+constexpr std::uint64_t batch_records = 8;
+
+// Appends batches, keeping the last hundred, until nobody listens.
+int append_batches(const std::filesystem::path& directory, const PipeEnd& started) {
+  auto log = Log::open(directory, writer_options());
+  if (!log) return 1;
+  const std::string value(400, 'v');
+  const std::vector<Record> batch(batch_records, Record{.value = bytes(value)});
+  for (std::uint64_t i = 0;; ++i) {
+    if (!log->append(batch, os_ack)) return 1;
+    if (i % 1000 != 0) continue;
+    const std::uint64_t end = log->end_offset().value;
+    if (end > 100 * batch_records && !log->truncate_prefix({end - 100 * batch_records})) return 1;
+    if (!started.send(end)) return 0;
+  }
+}
+
+TEST_CASE("processes: whoever looks at a log beside a busy writer sees whole batches",
+          "[processes]") {
+  const TempDir directory;
+  const auto path = directory.path() / "log";
+  Child writer(
+      [&](const PipeEnd& to_parent, const PipeEnd&) { return append_batches(path, to_parent); });
+  REQUIRE(writer.output().receive<std::uint64_t>());
+  for (int i = 0; i < 100; ++i) {
+    const auto log = Log::open(path, read_only());
+    INFO((log ? std::string() : log.error().message()));
+    REQUIRE(log);
+    REQUIRE(log->end_offset().value % batch_records == 0);
+    if (i % 4 == 0) REQUIRE(writer.output().receive<std::uint64_t>());  // it goes on, but not far
+  }
+  writer.kill();
+}
+
 TEST_CASE("processes: a writer that truncates is not taken for damage", "[processes][tsan]") {
   const TempDir directory;
   const auto path = directory.path() / "log";
