@@ -40,7 +40,8 @@ REPEATING_S = 390  # no sample is repeated later than that, or a busy machine wo
 REPEATING_QUICK_S = 45
 SAMPLE_S_MAX = 120
 LONG_S = 5  # a sample that took longer is not repeated
-SUSTAINED_S_MAX = 100  # where the device is slow, 10 GB get fewer rounds, but three
+# Works whose samples are long get fewer rounds where they would take more than so many seconds, but so many at least.
+LONG_WORKS = {"sustained": (100, 3), "scale": (40, 1)}
 DISK_BYTES_MIN = 25 << 30
 
 THREADS = (1, 4, 16, 64)
@@ -506,7 +507,8 @@ def measure(works, rounds, sampler):
     for work in works:
         begin = time.monotonic()
         for turn in range(rounds):
-            if work == "sustained" and turn >= 3 and time.monotonic() - begin > SUSTAINED_S_MAX:
+            seconds_max, least = LONG_WORKS.get(work, (math.inf, 0))
+            if turn >= least and time.monotonic() - begin > seconds_max:
                 break
             say(f"\r{work}: round {turn + 1} of {rounds} ", end="")
             names = WORKS[work]

@@ -16,6 +16,8 @@ namespace {
 struct Answer {
   OffsetRange offsets{};
   std::uint64_t first = 0;  // the thread's number of the first record
+  std::uint64_t began = 0;  // when, by a clock that all threads share
+  std::uint64_t ended = 0;
 };
 
 // What a thread appended: "thread:number", padded so that segments roll.
@@ -26,7 +28,7 @@ std::string name_of(std::size_t thread, std::uint64_t number) {
 
 // Appends until `count` records are in, singly and in batches, with both acks.
 std::vector<Answer> append_many(Log& log, std::size_t thread, std::uint64_t count,
-                                std::atomic<int>& wrong) {
+                                std::atomic<std::uint64_t>& clock, std::atomic<int>& wrong) {
   Random random(thread);
   std::vector<Answer> answers;
   for (std::uint64_t number = 0; number < count;) {
@@ -35,17 +37,35 @@ std::vector<Answer> append_many(Log& log, std::size_t thread, std::uint64_t coun
     std::vector<OwnedRecord> records(size);
     for (std::uint64_t i = 0; i < size; ++i) records[i].value = name_of(thread, number + i);
     const Ack ack = random.one_in(2) ? Ack::disk : Ack::os;
-    const auto offsets = log.append(Batch(records).records(), {ack});
+    const Batch batch(records);
+    const std::uint64_t began = clock++;
+    const auto offsets = log.append(batch.records(), {ack});
+    const std::uint64_t ended = clock++;
     if (!offsets || offsets->size() != size) {
       ++wrong;
       return answers;
     }
     if (ack == Ack::disk && log.durable_offset() < offsets->end) ++wrong;
     if (log.end_offset() < offsets->end) ++wrong;
-    answers.push_back({*offsets, number});
+    answers.push_back({*offsets, number, began, ended});
     number += size;
   }
   return answers;
+}
+
+// Whether the order of offsets is one that real time allows: what ended before another began comes before it. With
+// dense and unique offsets that makes appends linearizable.
+bool in_real_time_order(const std::vector<std::vector<Answer>>& answers) {
+  std::vector<Answer> all;
+  for (const auto& of_thread : answers) all.insert(all.end(), of_thread.begin(), of_thread.end());
+  std::sort(all.begin(), all.end(),
+            [](const Answer& a, const Answer& b) { return a.offsets.begin < b.offsets.begin; });
+  std::uint64_t last_began = 0;  // of those with smaller offsets
+  for (const Answer& answer : all) {
+    if (answer.ended < last_began) return false;
+    last_began = std::max(last_began, answer.began);
+  }
+  return true;
 }
 
 TEST_CASE("group commit: offsets are dense and unique, and every record is where it was said to be",
@@ -60,13 +80,15 @@ TEST_CASE("group commit: offsets are dense and unique, and every record is where
   constexpr std::size_t threads = 8;
   constexpr std::uint64_t each = 250;
   std::atomic<int> wrong{0};
+  std::atomic<std::uint64_t> clock{0};
   std::vector<std::vector<Answer>> answers(threads);
   std::vector<std::thread> appenders;
   for (std::size_t i = 0; i < threads; ++i)
-    appenders.emplace_back([&, i] { answers[i] = append_many(log, i, each, wrong); });
+    appenders.emplace_back([&, i] { answers[i] = append_many(log, i, each, clock, wrong); });
   for (std::thread& appender : appenders) appender.join();
   REQUIRE(wrong == 0);
   REQUIRE(log.end_offset() == Offset{threads * each});
+  REQUIRE(in_real_time_order(answers));
 
   const std::vector<std::string> values = read_values(log, {0});
   REQUIRE(values.size() == threads * each);

@@ -21,8 +21,7 @@ namespace varve::test {
 class Explorer {
  public:
   explicit Explorer(std::uint64_t seed)
-      : seed_(seed),
-        random_(seed),
+      : random_(seed),
         choices_(split_mix(seed)),
         journal_(seed, {.usual_bytes_max = 2000, .large_bytes_max = 9000, .large_one_in = 12}) {}
 
@@ -213,7 +212,6 @@ class Explorer {
     return {};
   }
 
-  std::uint64_t seed_;
   Random random_;   // what the log lives through
   Random choices_;  // which of the crashed states are looked at
   Journal journal_;

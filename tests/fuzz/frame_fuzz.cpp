@@ -132,7 +132,7 @@ void check_rewriting(const Frame& frame, Bytes records) {
   }
   must(writer.open_count() == frame.count, "all records can be written anew");
   writer.publish();
-  fuzz::BufferSource source(room);
+  test::BufferSource source(room);
   const FrameReader reader(source, salt);
   const auto open = reader.read({0});
   must(open && open->state == FrameState::open && open->count == frame.count &&
@@ -157,7 +157,7 @@ void reseal(std::span<std::byte> file) {
 }
 
 void check_frames(Bytes file) {
-  fuzz::BufferSource source(file);
+  test::BufferSource source(file);
   const FrameReader frames(source, salt);
   SegmentState state;
   state.position = {0};

@@ -15,6 +15,7 @@
 
 #include "fuzz/fuzz.hpp"
 #include "manifest.hpp"
+#include "support/buffer_source.hpp"
 #include "support/workload.hpp"
 #include "varve/detail/codec.hpp"
 #include "varve/detail/filename.hpp"
@@ -62,19 +63,6 @@ inline void write_files(StorageBackend& storage, const Files& files) {
   for (const auto& [name, content] : files)
     storage.open(name, OpenMode::create).value()->write_at({0}, content).value();
 }
-
-// Bytes in a buffer whose size is that of what was read into it.
-class BufferSource final : public detail::ByteSource {
- public:
-  explicit BufferSource(Bytes buffer) : buffer_(buffer) {}
-  Result<Bytes> at(Position position, std::uint64_t) override {
-    if (position.value >= buffer_.size()) return Bytes{};
-    return buffer_.subspan(static_cast<std::size_t>(position.value));
-  }
-
- private:
-  Bytes buffer_;
-};
 
 // ---- making checks fit -------------------------------------------------------------------------
 

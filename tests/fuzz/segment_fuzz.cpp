@@ -54,7 +54,7 @@ enum Mode : std::uint8_t {
 std::optional<SegmentMeta> measure_segment(const Buffer& file, SegmentMeta meta) {
   const auto header = parse_segment_header(file, "");
   if (!header) return std::nullopt;
-  fuzz::BufferSource source(file);
+  test::BufferSource source(file);
   SegmentState state;
   state.next_offset = meta.base_offset;
   state.next_sequence = meta.base_sequence;
@@ -122,7 +122,7 @@ Manifest fit_manifest(const std::vector<Segment>& segments, bool closed) {
 bool is_well_named(const Segment& segment) {
   const auto header = parse_segment_header(segment.file, "");
   if (!header) return true;
-  fuzz::BufferSource source(segment.file);
+  test::BufferSource source(segment.file);
   const auto first =
       FrameReader(source, header->salt).probe({segment_header_bytes}, {segment.file.size()});
   if (!first || !*first) return true;

@@ -1,4 +1,3 @@
-#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +9,7 @@
 
 #include "support/child.hpp"
 #include "support/log_tools.hpp"
+#include "support/mounts.hpp"
 #include "support/temp_dir.hpp"
 #include "varve/faulty_storage.hpp"
 
@@ -117,11 +117,8 @@ TEST_CASE("read-only: works on a read-only file system", "[log][read_only]") {
   const TempDir directory;
   const fs::path path = directory.path() / "log";
   const std::uint64_t records = make_log(path, false).size();
-  constexpr int cannot_mount = 77;
   Child child([&](const PipeEnd&, const PipeEnd&) {
-    if (::unshare(CLONE_NEWNS) != 0 ||
-        ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-        ::mount(path.c_str(), path.c_str(), nullptr, MS_BIND, nullptr) != 0 ||
+    if (!leave_mounts() || ::mount(path.c_str(), path.c_str(), nullptr, MS_BIND, nullptr) != 0 ||
         ::mount(nullptr, path.c_str(), nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY, nullptr) != 0)
       return cannot_mount;
     if (const auto writer = Log::open(path, small_log());

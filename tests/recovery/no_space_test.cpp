@@ -1,6 +1,4 @@
 // A full disk: the log refuses what it cannot store, goes on reading, and resumes by itself.
-#include <sched.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -13,6 +11,7 @@
 #include "support/child.hpp"
 #include "support/journal.hpp"
 #include "support/log_tools.hpp"
+#include "support/mounts.hpp"
 #include "support/temp_dir.hpp"
 #include "varve/faulty_storage.hpp"
 
@@ -128,8 +127,6 @@ TEST_CASE("no space: a new log on a full disk is refused and leaves nothing that
   CHECK(append_text(log, "x", {Ack::disk}));
 }
 
-constexpr int cannot_mount = 77;
-
 TEST_CASE("no space: truncating gives back a spare when the manifest finds no room",
           "[recovery][no_space]") {
   const TempDir directory;
@@ -153,12 +150,8 @@ TEST_CASE("no space: truncating gives back a spare when the manifest finds no ro
   CHECK(append_text(log, std::string(9000, 'x'), {Ack::disk}));
 }
 
-// On a file system that is really full, in a mount namespace of the child's own.
-int fill_a_tmpfs(const std::filesystem::path& directory, const PipeEnd& to_parent) {
-  if (::unshare(CLONE_NEWNS) != 0 ||
-      ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
-      ::mount("tmpfs", directory.c_str(), "tmpfs", 0, "size=448k") != 0)
-    return cannot_mount;
+// Fills the file system that is mounted there, twice. Returns 0 if all went well.
+int fill(const std::filesystem::path& directory, const PipeEnd& to_parent) {
   const auto fail = [&](int where) {
     (void)to_parent.send(where);
     return 1;
@@ -170,18 +163,18 @@ int fill_a_tmpfs(const std::filesystem::path& directory, const PipeEnd& to_paren
   options.segment_bytes = 32u << 10;
   auto log = Log::open(directory / "log", options);
   if (!log) return fail(1);
-  const auto fill = [&] {
+  const auto append_until_full = [&] {
     for (;;)
       if (const auto appended = journal.append(*log, 1, Ack::disk); !appended)
         return appended.error() == Errc::no_space;
   };
   const auto intact = [&] { return journal.check(*log, Survived::process_death).empty(); };
 
-  if (!fill() || !intact()) return fail(2);
+  if (!append_until_full() || !intact()) return fail(2);
   std::filesystem::remove(directory / "ballast");
   if (!journal.append(*log, 5, Ack::disk) || !intact()) return fail(3);  // resumed by itself
 
-  if (!fill() || !intact()) return fail(4);
+  if (!append_until_full() || !intact()) return fail(4);
   // Truncating needs a page for the manifest, and there may be no spare to give back for it.
   auto truncated = journal.truncate_prefix(*log, log->segments().at(3).offsets.begin);
   if (!truncated) {
@@ -201,9 +194,18 @@ int fill_a_tmpfs(const std::filesystem::path& directory, const PipeEnd& to_paren
 
 TEST_CASE("no space: a file system that is really full loses nothing and is left by truncating",
           "[recovery][no_space]") {
+  const bool ext4 = GENERATE(false, true);
+  CAPTURE(ext4);
   const TempDir directory;
   Child child([&](const PipeEnd& to_parent, const PipeEnd&) {
-    return fill_a_tmpfs(directory.path(), to_parent);
+    if (!leave_mounts()) return cannot_mount;
+    if (!ext4)
+      return mount_tmpfs(directory.path(), "size=448k") ? fill(directory.path(), to_parent)
+                                                        : cannot_mount;
+    const Ext4 disk(directory.path() / "image", directory.path() / "mount");
+    if (!disk.make("4M", "-b 1024 -m 0 -J size=1") || !disk.mount()) return cannot_mount;
+    const int status = fill(disk.path(), to_parent);
+    return disk.unmount() ? status : 11;
   });
   const auto where = child.output().receive<int>();
   CAPTURE(where.value_or(0));

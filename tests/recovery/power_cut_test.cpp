@@ -1,13 +1,10 @@
 // The power is cut under a real file system: a journaled ext4 on a loop device, shut down without a last flush of
 // its journal while a process appends. What had been acknowledged as durable is there when it is mounted again.
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/ioctl.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <thread>
@@ -15,6 +12,7 @@
 
 #include "support/child.hpp"
 #include "support/log_tools.hpp"
+#include "support/mounts.hpp"
 #include "support/temp_dir.hpp"
 #include "support/witness.hpp"
 
@@ -25,16 +23,10 @@ namespace {
 constexpr unsigned long shutdown_request = _IOR('X', 125, std::uint32_t);
 constexpr std::uint32_t without_log_flush = 2;
 
-constexpr int cannot_mount = 77;
-
 Options options_of_round() {
   Options options;
   options.segment_bytes = 64u << 10;
   return options;
-}
-
-bool run(const std::string& command) {
-  return std::system((command + " >/dev/null 2>&1").c_str()) == 0;
 }
 
 int append_until_cut(const std::filesystem::path& directory, std::uint32_t round,
@@ -57,43 +49,32 @@ struct Verdict {
 class PowerCuts {
  public:
   PowerCuts(std::filesystem::path directory, std::uint64_t seed)
-      : image_(directory / "image"), mount_(directory / "mount"), random_(seed) {}
+      : disk_(directory / "image", directory / "mount"), random_(seed) {}
 
   // False: not on this machine, or not for this user.
-  bool prepare() {
-    std::filesystem::create_directory(mount_);
-    if (::unshare(CLONE_NEWNS) != 0 ||
-        ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
-      return false;
-    return run("truncate -s 48M " + image_.string()) &&
-           run("PATH=$PATH:/sbin mkfs.ext4 -q -F -J size=4 " + image_.string()) && mount() &&
-           unmount();
+  bool prepare() const {
+    return leave_mounts() && disk_.make("48M", "-J size=4") && disk_.mount() && disk_.unmount();
   }
 
   std::string round(std::uint32_t number) {
-    if (!mount()) return "mounting failed";
+    if (!disk_.mount()) return "mounting failed";
     if (std::string what = append_and_cut(number); !what.empty()) return what;
-    if (!unmount() || !mount()) return "mounting again failed";
+    if (!disk_.unmount() || !disk_.mount()) return "mounting again failed";
     {
-      auto log = Log::open(mount_ / "log", options_of_round());
+      auto log = Log::open(disk_.path() / "log", options_of_round());
       if (!log) return "opening failed: " + log.error().message();
       if (!log->recovery().lost.empty()) return "records are reported as lost";
       if (std::string what = witness_.check(*log); !what.empty()) return what;
     }
-    return unmount() ? "" : "unmounting failed";
+    return disk_.unmount() ? "" : "unmounting failed";
   }
 
   std::uint64_t heard() const noexcept { return witness_.heard(); }
 
  private:
-  bool mount() const {
-    return run("mount -o loop -t ext4 " + image_.string() + " " + mount_.string());
-  }
-  bool unmount() const { return run("umount " + mount_.string()); }
-
   std::string append_and_cut(std::uint32_t number) {
     Child writer([&](const PipeEnd& to_parent, const PipeEnd&) {
-      return append_until_cut(mount_ / "log", number, to_parent);
+      return append_until_cut(disk_.path() / "log", number, to_parent);
     });
     // Only what is heard before the cut was acknowledged before it.
     for (std::uint64_t left = random_.between(1, 800); left > 0; --left) {
@@ -101,7 +82,7 @@ class PowerCuts {
       if (!message) return "the writer stopped before the power was cut";
       if (message->ack == Ack::disk) witness_.hear(*message);
     }
-    const int root = ::open(mount_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    const int root = ::open(disk_.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     std::uint32_t how = without_log_flush;
     const bool cut = ::ioctl(root, shutdown_request, &how) == 0;
     ::close(root);
@@ -109,8 +90,7 @@ class PowerCuts {
     return cut ? "" : "the file system cannot be shut down";
   }
 
-  std::filesystem::path image_;
-  std::filesystem::path mount_;
+  Ext4 disk_;
   Random random_;
   Witness witness_;
 };

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/buffer_source.hpp"
 #include "support/catch.hpp"
 #include "support/log_tools.hpp"
 #include "support/workload.hpp"
@@ -305,19 +306,6 @@ inline ReadBack read_back(const Log& log, const std::vector<OwnedRecord>* known 
 }
 
 // ---- frames ------------------------------------------------------------------------------------
-
-// Bytes in a buffer.
-class BufferSource final : public detail::ByteSource {
- public:
-  explicit BufferSource(Bytes buffer) : buffer_(buffer) {}
-  Result<Bytes> at(Position position, std::uint64_t) override {
-    if (position.value >= buffer_.size()) return Bytes{};
-    return buffer_.subspan(static_cast<std::size_t>(position.value));
-  }
-
- private:
-  Bytes buffer_;
-};
 
 struct FoundFrame {
   Position position{};
