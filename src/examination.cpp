@@ -35,6 +35,7 @@ class Examiner {
       if (options_.progress) options_.progress(done_, total_);
     }
     if (!stopped_) judge();
+    if (!stopped_ && found_.intact()) VARVE_TRY(ask_survey());
     return std::move(found_);
   }
 
@@ -126,6 +127,10 @@ class Examiner {
   Result<bool> goes_on_behind(ExaminedSegment& segment) {
     const Position end{segment.meta.end_position};
     if (!segment.header || segment.file_size < end.value) return false;
+    if (!can_go_on(*segment.header, end)) {
+      segment.damage.push_back(
+          {segment.name(), {}, {}, {}, "its frames leave no room for the segment's last one"});
+    }
     VARVE_TRY_ASSIGN(const auto file, SegmentFile::open(storage_, segment.name(), OpenMode::read,
                                                         found_.manifest.log, segment.meta.id));
     VARVE_TRY(file->map(segment.file_size, MapMode::read));
@@ -260,6 +265,26 @@ class Examiner {
                     {{scan.end.next_offset}, {scan.end.next_offset}},
                     what});
     }
+  }
+
+  // What opening would refuse is no intact log, whatever its segments look like one by one: they may be valid and not
+  // go together.
+  Result<void> ask_survey() {
+    const auto surveyed =
+        survey(storage_, found_.manifest, found_.inventory, Options{}, /*writing=*/false);
+    if (!surveyed && surveyed.error() != Errc::corrupt) return surveyed.error();
+    if (surveyed && surveyed->lost.empty()) return {};
+    // Unless a writer has changed meanwhile what the log consists of.
+    const auto now = load_manifest(storage_);
+    VARVE_TRY_ASSIGN(const Inventory inventory, take_inventory(storage_));
+    if (!now || !*now || (**now).generation != found_.manifest.generation ||
+        inventory.segments != found_.inventory.segments)
+      return {};
+    if (surveyed)
+      found_.damage = surveyed->lost;
+    else
+      found_.damage.push_back({std::string(manifest_name), {}, {}, {}, surveyed.error().context()});
+    return {};
   }
 
   // Whether a segment ends where the one behind it says that it does.

@@ -310,12 +310,14 @@ class Run {
     reading.access = Access::read_only;
     const auto verified = verify(*storage);
     if (!verified) check_error(verified.error());
+    intact_ = verified && verified->intact();
     {
       const auto log = Log::open(storage, reading);
       if (log) {
         before_ = read_all(*log, trusted());
         must(read_all(*log, trusted()) == *before_, "reading twice reads the same");
-        if (trusted() || (verified && verified->intact())) check_seeking(*log, *before_, trusted());
+        if (trusted() || (intact_ && verified->torn.empty()))
+          check_seeking(*log, *before_, trusted());
         (void)log->segments();
         (void)log->metrics();
       } else {
@@ -334,6 +336,7 @@ class Run {
     auto log = Log::open(storage, options());
     if (!log) {
       check_error(log.error());
+      must(!intact_ || (mode_ & strict) != 0, "what verify calls intact can be opened");
       must(copy_files(*storage) == files_, "a log that is refused is left as it is");
       return;
     }
@@ -415,6 +418,7 @@ class Run {
   bool trusted_;
   std::uint8_t mode_;
   std::optional<ReadBack> before_{};
+  bool intact_ = false;  // by what verify says
 };
 
 // ---- mutation ----------------------------------------------------------------------------------

@@ -79,6 +79,12 @@ inline Result<SegmentHeader> parse_segment_header(Bytes block, const std::string
   return header;
 }
 
+// Whether the file may have the room that a writer leaves behind the frames: for a next frame's place and for
+// the segment's last frame.
+inline bool can_go_on(const SegmentHeader& header, Position end) noexcept {
+  return end.value + frame_header_bytes + end_frame_bytes <= header.capacity;
+}
+
 // An open segment file. Shared by all who read it; what they read stays mapped as long as they hold it.
 struct SegmentFile {
   std::string name{};

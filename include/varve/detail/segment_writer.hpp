@@ -49,7 +49,7 @@ class SegmentWriter {
                                                        const SegmentMeta& meta,
                                                        const SegmentState& state,
                                                        std::shared_ptr<GrowingIndex> index) {
-    if (state.position.value + frame_header_bytes + end_frame_bytes > file->header.capacity)
+    if (!can_go_on(file->header, state.position))
       return damage_error(file->name, "its frames leave no room for the segment's last one");
     VARVE_TRY(file->map(file->header.capacity, MapMode::read_write));
     VARVE_TRY_ASSIGN(const std::uint64_t size, file->file->size());
