@@ -14,7 +14,7 @@ using namespace detail;
 
 // ---- where to read -----------------------------------------------------------------------------
 
-// Makes sure that next_ may be read: reloads what is visible, and the list of segments with it.
+// Makes sure that next may be read: reloads what is visible, and the list of segments with it.
 Result<bool> Reader::Impl::see() {
   Result<void> refreshed;
   if (core_->refresher) refreshed = core_->refresher->refresh();
@@ -26,16 +26,16 @@ Result<bool> Reader::Impl::see() {
     if (in_active_ && in_segment_) leave_segment();  // it may be sealed now; look again
   }
   visible_ = options_.until ? std::min(end, options_.until->value) : end;
-  if (next_ < visible_) return true;
+  if (next < visible_) return true;
   if (!refreshed) return refreshed.error();  // only now: what is known is readable all the same
   const std::uint64_t log_end = core_->marks.end.load(std::memory_order_acquire);
-  if (next_ > log_end && (!options_.until || next_ < options_.until->value)) return out_of_range();
+  if (next > log_end && (!options_.until || next < options_.until->value)) return out_of_range();
   return false;
 }
 
 Error Reader::Impl::out_of_range() const {
   return {Errc::offset_out_of_range,
-          "offset " + std::to_string(next_) + " is not in [" +
+          "offset " + std::to_string(next) + " is not in [" +
               std::to_string(core_->marks.start.load(std::memory_order_acquire)) + ", " +
               std::to_string(core_->marks.end.load(std::memory_order_acquire)) + ")"};
 }
@@ -47,18 +47,18 @@ Error Reader::Impl::explain(const Error& error) const {
     if (auto refreshed = core_->refresher->refresh_structure(); !refreshed)
       return refreshed.error();
   }
-  return next_ < core_->marks.start.load(std::memory_order_acquire) ? out_of_range() : error;
+  return next < core_->marks.start.load(std::memory_order_acquire) ? out_of_range() : error;
 }
 
 void Reader::Impl::leave_segment() noexcept { in_frame_ = in_segment_ = false; }
 
-// Enters the segment that holds next_, near it.
+// Enters the segment that holds next, near it.
 Result<void> Reader::Impl::enter_segment() {
-  if (next_ < core_->marks.start.load(std::memory_order_acquire)) return out_of_range();
+  if (next < core_->marks.start.load(std::memory_order_acquire)) return out_of_range();
   // Whoever seeks about often stays in the segment.
-  if (!file_ || next_ < segment_base_ || next_ >= end_offset_ || entered_version_ != version_)
+  if (!file_ || next < segment_base_ || next >= end_offset_ || entered_version_ != version_)
     VARVE_TRY(open_segment());
-  const auto entry = in_active_ ? active_index_->find(Offset{next_}) : sealed_.find(Offset{next_});
+  const auto entry = in_active_ ? active_index_->find(Offset{next}) : sealed_.find(Offset{next});
   if (in_active_) VARVE_TRY(look_how_long());
   if (entry && entry->position >= segment_header_bytes && entry->position < end_position_.value &&
       entry->position % frame_alignment == 0) {
@@ -75,7 +75,7 @@ Result<void> Reader::Impl::enter_segment() {
 
 Result<void> Reader::Impl::open_segment() {
   file_.reset();
-  if (list_->active && next_ >= list_->active->base_offset) {
+  if (list_->active && next >= list_->active->base_offset) {
     const ActiveView& active = *list_->active;
     file_ = active.file;
     end_position_ = {file_->mapping->size()};
@@ -84,12 +84,12 @@ Result<void> Reader::Impl::open_segment() {
     segment_base_ = active.base_offset;
     in_active_ = true;
   } else {
-    const SegmentMeta* meta = list_->find(next_);
+    const SegmentMeta* meta = list_->find(next);
     if (meta == nullptr) return lose_missing();
     auto opened = core_->segments.open(*meta);
     if (!opened) {
       if (opened.error() != Errc::corrupt) return explain(opened.error());
-      return lose(opened.error().context(), next_, meta->end_offset);
+      return lose(opened.error().context(), next, meta->end_offset);
     }
     sealed_ = *std::move(opened);
     file_ = sealed_.file;
@@ -130,7 +130,7 @@ Result<bool> Reader::Impl::enter_frame() {
   }
   if (frame.good() && frame.header.base_offset == expected_) {
     if (!in_active_ || frame.state == FrameState::sealed) return enter_whole_frame(frame);
-    if (next_ < expected_ + frame.count) return enter_growing_frame(frame);
+    if (next < expected_ + frame.count) return enter_growing_frame(frame);
     frame.what = "records are missing from an open frame";
   }
   if (from_index_) {  // the index is only a hint: look for yourself
@@ -144,7 +144,7 @@ Result<bool> Reader::Impl::enter_frame() {
 Result<bool> Reader::Impl::enter_growing_frame(const Frame& frame) {
   from_index_ = false;
   take_header(frame.header);
-  left_ = frame.body;
+  rest = frame.body;
   frame_count_ = frame.count;
   frame_bytes_ = frame.body.size();
   running_ = frame.running;
@@ -166,7 +166,7 @@ Result<void> Reader::Impl::grow() {
     std::uint64_t running = running_;
     if (const auto count = walk_open_records(fresh, running);
         count && high32(running) == header.count) {
-      left_ = fresh;
+      rest = fresh;
       frame_count_ += *count;
       frame_bytes_ = header.body_bytes;
       running_ = running;
@@ -193,7 +193,7 @@ Result<bool> Reader::Impl::enter_whole_frame(const Frame& frame) {
   if (frame.header.is_control()) {
     if (const auto gap = parse_gap(frame)) {
       expected_ = gap->next_offset;
-      next_ = std::max(next_, expected_);
+      next = std::max(next, expected_);
     } else if (control_kind(frame) == ControlKind::segment_end) {
       position_ = end_position_;  // nothing comes behind it
     }
@@ -202,13 +202,13 @@ Result<bool> Reader::Impl::enter_whole_frame(const Frame& frame) {
   take_header(frame.header);
   frame_count_ = frame.count;
   growing_ = false;
-  if (next_ >= expected_) return false;  // all before what is wanted
+  if (next >= expected_) return false;  // all before what is wanted
   Bytes records = frame.body;
   if (frame.state == FrameState::sealed) {
     const auto body = Body::parse(frame.body, frame.count);
     if (!body) return damaged_record(frame.position);
-    if (next_ > frame_base_) {
-      frame_index_ = static_cast<std::uint32_t>(next_ - frame_base_);
+    if (next > frame_base_) {
+      frame_index_ = static_cast<std::uint32_t>(next - frame_base_);
       const auto from = body->from(frame_index_);
       if (!from) return damaged_record(frame.position);
       records = *from;
@@ -216,7 +216,7 @@ Result<bool> Reader::Impl::enter_whole_frame(const Frame& frame) {
       records = body->records();
     }
   }
-  left_ = records;
+  rest = records;
   frame_position_ = frame.position;
   in_frame_ = true;
   return true;
@@ -227,8 +227,8 @@ void Reader::Impl::take_header(const FrameHeader& header) noexcept {
   frame_index_ = 0;
   frame_time_ms_ = header.append_time_ms;
   frame_position_ = position_;
-  record_.epoch = {header.epoch};
-  record_.append_time = Timestamp(std::chrono::milliseconds(header.append_time_ms));
+  record.epoch = {header.epoch};
+  record.append_time = Timestamp(std::chrono::milliseconds(header.append_time_ms));
 }
 
 // Takes the next record of the frame. False if there is none left in it.
@@ -241,11 +241,11 @@ Result<bool> Reader::Impl::take_record() {
     }
     return false;
   }
-  if (!decode_record(left_, frame_time_ms_, record_)) {
+  if (!decode_record(rest, frame_time_ms_, record)) {
     in_frame_ = false;
     return damaged_record(frame_position_);
   }
-  record_.offset = {frame_base_ + frame_index_};
+  record.offset = {frame_base_ + frame_index_};
   ++frame_index_;
   return true;
 }
@@ -256,7 +256,7 @@ Result<bool> Reader::Impl::take_record() {
 Error Reader::Impl::lose(std::string text, std::uint64_t first, std::uint64_t resume_offset) {
   text +=
       "; offsets [" + std::to_string(first) + ", " + std::to_string(resume_offset) + ") are lost";
-  next_ = std::max(next_, resume_offset);
+  next = std::max(next, resume_offset);
   return {Errc::corrupt, std::move(text)};
 }
 
@@ -264,28 +264,28 @@ Error Reader::Impl::lose(Position begin, Position end, std::uint64_t resume_offs
                          const char* what) {
   std::string text = file_->name + " at " + std::to_string(begin.value) + ": " + what;
   if (end > begin) text += ", " + std::to_string(end - begin) + " bytes unreadable";
-  return lose(std::move(text), std::max(next_, expected_), resume_offset);
+  return lose(std::move(text), std::max(next, expected_), resume_offset);
 }
 
-// next_ is in the log, but in none of its segments.
+// next is in the log, but in none of its segments.
 Error Reader::Impl::lose_missing() {
   const auto& sealed = list_->sealed;
   const auto after = std::upper_bound(
-      sealed.begin(), sealed.end(), next_,
+      sealed.begin(), sealed.end(), next,
       [](std::uint64_t wanted, const SegmentMeta& meta) { return wanted < meta.base_offset; });
   if (after != sealed.end())
-    return lose(after->name() + ": records before it are missing", next_, after->base_offset);
-  if (list_->active && list_->active->base_offset > next_)
-    return lose(list_->active->file->name + ": records before it are missing", next_,
+    return lose(after->name() + ": records before it are missing", next, after->base_offset);
+  if (list_->active && list_->active->base_offset > next)
+    return lose(list_->active->file->name + ": records before it are missing", next,
                 list_->active->base_offset);
-  if (next_ >= core_->marks.start.load(std::memory_order_acquire) && next_ < visible_)
-    return lose(core_->storage->describe() + ": the last segment is missing", next_, visible_);
+  if (next >= core_->marks.start.load(std::memory_order_acquire) && next < visible_)
+    return lose(core_->storage->describe() + ": the last segment is missing", next, visible_);
   return out_of_range();
 }
 
 Error Reader::Impl::damaged_record(Position frame) {
   const std::uint64_t first = frame_base_ + frame_index_;
-  next_ = std::max(next_, expected_);
+  next = std::max(next, expected_);
   return {Errc::corrupt, file_->name + " at " + std::to_string(frame.value) +
                              ": a record in the frame is malformed; offsets [" +
                              std::to_string(first) + ", " + std::to_string(expected_) +
@@ -308,7 +308,7 @@ Result<bool> Reader::Impl::pass_damage(const Frame& frame) {
     }
   }
   const Position begin = position_;
-  const bool wanted = resume_offset > next_;
+  const bool wanted = resume_offset > next;
   std::optional<Error> loss;
   const char* what =
       frame.state == FrameState::blank ? "zeros where a frame should be" : frame.what;
@@ -323,16 +323,21 @@ Result<bool> Reader::Impl::pass_damage(const Frame& frame) {
 // ---- the cursor --------------------------------------------------------------------------------
 
 Result<bool> Reader::Impl::step() {
+  if (stop != 0) {  // take() has gone on since
+    frame_index_ = static_cast<std::uint32_t>(next - frame_base_);
+    stop = 0;
+  }
   for (;;) {
-    if (next_ >= visible_) {
+    if (next >= visible_) {
       VARVE_TRY_ASSIGN(const bool more, see());
       if (!more) return false;
     }
     if (in_frame_) {
       VARVE_TRY_ASSIGN(const bool taken, take_record());
       if (!taken) continue;
-      if (record_.offset.value < next_) continue;  // before what was asked for
-      next_ = record_.offset.value + 1;
+      if (record.offset.value < next) continue;  // before what was asked for
+      next = record.offset.value + 1;
+      stop = std::min(frame_base_ + frame_count_, visible_);
       return true;
     }
     if (!in_segment_) VARVE_TRY(enter_segment());
@@ -340,31 +345,18 @@ Result<bool> Reader::Impl::step() {
   }
 }
 
-Reader::Reader(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
-Reader::Reader(Reader&&) noexcept = default;
-Reader& Reader::operator=(Reader&&) noexcept = default;
+Reader::Reader(std::unique_ptr<Impl> impl) noexcept
+    : impl_(std::move(impl)), cursor_(impl_.get()) {}
+Reader::Reader(Reader&& other) noexcept
+    : impl_(std::move(other.impl_)), cursor_(std::exchange(other.cursor_, nullptr)) {}
+Reader& Reader::operator=(Reader&& other) noexcept {
+  impl_ = std::move(other.impl_);
+  cursor_ = std::exchange(other.cursor_, nullptr);
+  return *this;
+}
 Reader::~Reader() = default;
 
-// What nearly all steps are: to the next record of a whole frame.
-bool Reader::Impl::step_in_frame() noexcept {
-  if (!in_frame_ || next_ >= visible_ || frame_index_ == frame_count_) return false;
-  const Bytes before = left_;
-  if (!decode_record(left_, frame_time_ms_, record_)) {
-    left_ = before;  // to be told by step()
-    return false;
-  }
-  record_.offset = {frame_base_ + frame_index_};
-  ++frame_index_;
-  if (record_.offset.value < next_) return false;  // before what was asked for
-  next_ = record_.offset.value + 1;
-  return true;
-}
-
-bool Reader::advance() {
-  if (impl_->step_in_frame()) {
-    if (impl_->error_) impl_->error_.reset();
-    return true;
-  }
+bool Reader::go_on() {
   auto moved = impl_->step();
   if (moved) {
     impl_->error_.reset();
@@ -374,10 +366,8 @@ bool Reader::advance() {
   return false;
 }
 
-const RecordView& Reader::record() const noexcept { return impl_->record_; }
-
 Result<std::optional<RecordView>> Reader::next() {
-  if (advance()) return std::optional<RecordView>(impl_->record_);
+  if (advance()) return std::optional<RecordView>(impl_->record);
   if (impl_->error_) return *impl_->error_;
   return std::optional<RecordView>();
 }
@@ -388,18 +378,18 @@ Result<void> Reader::status() const {
 }
 
 void Reader::seek(Offset offset) noexcept {
-  impl_->next_ = offset.value;
+  impl_->next = offset.value;
+  impl_->stop = 0;
   if (impl_->error_) impl_->error_.reset();
   impl_->leave_segment();
 }
 
-Offset Reader::next_offset() const noexcept { return {impl_->next_}; }
+Offset Reader::next_offset() const noexcept { return {impl_->next}; }
 
 Result<bool> Reader::wait(std::chrono::milliseconds timeout) {
   Impl& reader = *impl_;
-  if (reader.options_.until && reader.next_ >= reader.options_.until->value) return false;
-  return wait_visible(*reader.core_, reader.next_, reader.options_.visible,
-                      deadline_after(timeout));
+  if (reader.options_.until && reader.next >= reader.options_.until->value) return false;
+  return wait_visible(*reader.core_, reader.next, reader.options_.visible, deadline_after(timeout));
 }
 
 }  // namespace varve::inline v0

@@ -9,24 +9,24 @@
 #include <utility>
 
 #include "log_core.hpp"
+#include "varve/detail/record_cursor.hpp"
 #include "varve/detail/segment.hpp"
 #include "varve/detail/store.hpp"
 #include "varve/reader.hpp"
 
 namespace varve::inline v0 {
 
-struct Reader::Impl {
+struct Reader::Impl : detail::RecordCursor {
   Impl(std::shared_ptr<detail::LogCore> core, Offset from, ReadOptions options)
-      : core_(std::move(core)), options_(options), next_(from.value) {}
+      : core_(std::move(core)), options_(options) {
+    next = from.value;
+  }
 
-  Result<bool> step();            // to the next record; false: there is none yet
-  bool step_in_frame() noexcept;  // the same as far as the frame goes; false: step() knows
+  Result<bool> step();  // to the next record; false: there is none yet
   void leave_segment() noexcept;
 
   std::shared_ptr<detail::LogCore> core_;
   ReadOptions options_;
-  std::uint64_t next_;  // the offset wanted
-  RecordView record_{};
   std::optional<Error> error_{};
 
  private:
@@ -57,7 +57,7 @@ struct Reader::Impl {
   bool in_segment_ = false;                            // position_ is a place in it
   bool in_active_ = false;                             // it is the one that grows
   std::uint64_t entered_version_ = 0;                  // of the list, when it was opened
-  std::shared_ptr<const detail::SegmentFile> file_{};  // pins what record_ points into
+  std::shared_ptr<const detail::SegmentFile> file_{};  // pins what record points into
   std::shared_ptr<const detail::GrowingIndex> active_index_{};
   detail::OpenSegment sealed_{};
   std::uint64_t segment_base_ = 0;
@@ -74,12 +74,12 @@ struct Reader::Impl {
   bool growing_ = false;
   Position frame_position_{};
   std::uint64_t frame_base_ = 0;
-  std::uint32_t frame_index_ = 0;  // of the next record in the frame
+  std::uint32_t frame_index_ =
+      0;  // of the next record in the frame; behind it while take() goes on
   std::uint32_t frame_count_ = 0;
   std::uint64_t frame_bytes_ = 0;  // growing: of the records verified so far,
   std::uint64_t running_ = 0;      // and the running check behind them
   std::int64_t frame_time_ms_ = 0;
-  Bytes left_{};  // its bytes and those behind it
 };
 
 namespace detail {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 
+#include "varve/detail/record_cursor.hpp"
 #include "varve/export.hpp"
 #include "varve/record.hpp"
 #include "varve/result.hpp"
@@ -38,8 +39,8 @@ class VARVE_EXPORT Reader {
   Result<std::optional<RecordView>> next();
 
   // Moves to the next record and says whether there is one; see record() and status().
-  bool advance();
-  const RecordView& record() const noexcept;
+  bool advance() { return cursor_->take() || go_on(); }
+  const RecordView& record() const noexcept { return cursor_->record; }
 
   // Fine, or the error that the last advance, next() or loop ended with.
   Result<void> status() const;
@@ -60,8 +61,10 @@ class VARVE_EXPORT Reader {
   friend class Log;
   struct Impl;
   explicit Reader(std::unique_ptr<Impl> impl) noexcept;
+  bool go_on();
 
   std::unique_ptr<Impl> impl_;
+  detail::RecordCursor* cursor_;  // of impl_
 };
 
 class Reader::Iterator {
