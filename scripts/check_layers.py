@@ -28,6 +28,7 @@ LAYERS = [
     "checksum filename",
     "format",
     "codec",
+    "record_cursor",
     "store",
     "index",
     "segment",
@@ -49,7 +50,7 @@ LAYERS = [
 ]
 
 # Promised headers include promised headers only, and this.
-PROMISED_MAY_INCLUDE_DETAIL = {"varint"}
+PROMISED_MAY_INCLUDE_DETAIL = {"varint", "record_cursor"}
 
 # The only headers of others that installed headers include; all else of theirs is the standard's.
 THIRD_PARTY = {"include/varve/fmt.hpp": {"fmt/format.h"}}

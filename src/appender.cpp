@@ -280,10 +280,13 @@ Result<bool> Appender::wait_durable(std::uint64_t end, const Deadline& deadline)
       VARVE_TRY(lead_flush(Reach::all));
       continue;
     }
-    const std::uint32_t key = marks.synced.prepare();
+    const Coverage coverage = coverage_.load();
+    EventCount& turn = marks.covered[coverage.covers(end) ? coverage.turn() : coverage.next_turn()];
+    const std::uint32_t key = turn.prepare();
     if (marks.durable.load() >= end || core_->failure.happened() || !flushing_.load()) {
-      marks.synced.cancel();
-    } else if (!marks.synced.wait(key, deadline)) {
+      turn.cancel();
+    } else if (!turn.wait(key, deadline)) {
+      turn.notify_one();  // it may have been this thread that was to lead
       return marks.durable.load(std::memory_order_acquire) >= end;
     }
   }
@@ -306,8 +309,12 @@ Result<void> Appender::lead_flush(Reach reach) {
   struct Lead {
     Appender& appender;
     ~Lead() {
+      Watermarks& marks = appender.core_->marks;
+      const Coverage coverage = appender.coverage_.load();
       appender.flushing_.store(false);
-      appender.core_->marks.synced.notify_all();
+      marks.covered[coverage.next_turn()].notify_one();
+      marks.covered[coverage.turn()].notify_all();
+      marks.synced.notify_all();
     }
   };
   std::optional<Synced> synced;
@@ -349,6 +356,7 @@ Result<std::optional<Appender::Synced>> Appender::flush(Reach reach) {
     files = unsynced_;
     if (active_ && all) files.push_back(active_->shared_file());
     unsynced_.clear();
+    coverage_.store(coverage_.load().followed_by(end_offset));
     names = std::exchange(names_unsynced_, false);
     if (all) {
       sync_noticed_ = false;

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -36,6 +37,23 @@ struct LogEnd {
 struct RolledSegment {
   SegmentMeta meta{};
   std::shared_ptr<SegmentWriter> writer{};
+};
+
+// Below which offset all is covered by the flush in progress, or else the last one, and the turn that those take who
+// wait for it. One word, for they belong together; offsets leave a bit free.
+class Coverage {
+ public:
+  bool covers(std::uint64_t end) const noexcept { return end <= word_ >> 1; }
+  std::size_t turn() const noexcept { return word_ & 1; }
+  std::size_t next_turn() const noexcept { return turn() ^ 1; }
+  Coverage followed_by(std::uint64_t end) const noexcept {
+    Coverage next;
+    next.word_ = end << 1 | next_turn();
+    return next;
+  }
+
+ private:
+  std::uint64_t word_ = 0;
 };
 
 class Appender {
@@ -133,7 +151,8 @@ class Appender {
   std::atomic<std::size_t> rolled_count_{0};
   std::uint64_t noticed_at_ = 0;  // ready() of the active segment when the chores were last told
   bool spare_noticed_ = false;
-  bool sync_noticed_ = false;  // since the last flush
+  bool sync_noticed_ = false;         // since the last flush
+  std::atomic<Coverage> coverage_{};  // stored under the lock
   std::function<void()> call_ahead_;
   std::function<void()> call_chores_;
 

@@ -48,4 +48,9 @@ void EventCount::wake_all() noexcept {
   futex(generation_, FUTEX_WAKE_BITSET_PRIVATE, INT_MAX, nullptr);
 }
 
+void EventCount::wake_one() noexcept {
+  generation_.fetch_add(1, std::memory_order_seq_cst);
+  futex(generation_, FUTEX_WAKE_BITSET_PRIVATE, 1, nullptr);
+}
+
 }  // namespace varve::inline v0::detail

@@ -21,7 +21,7 @@ class EventCount {
   }
   void cancel() noexcept { waiters_.fetch_sub(1, std::memory_order_relaxed); }
 
-  // Returns once notify_all() was called after prepare(), or spuriously; false when the time is over.
+  // Returns once somebody was notified after prepare(), or spuriously; false when the time is over.
   bool wait(std::uint32_t key, const Deadline& deadline) noexcept;
 
   // Call it after the change that waiters look for. Costs a fence while nobody waits.
@@ -30,8 +30,15 @@ class EventCount {
     if (waiters_.load(std::memory_order_relaxed) != 0) wake_all();
   }
 
+  // The same for one of those who sleep, and all who are about to.
+  void notify_one() noexcept {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (waiters_.load(std::memory_order_relaxed) != 0) wake_one();
+  }
+
  private:
   void wake_all() noexcept;
+  void wake_one() noexcept;
 
   std::atomic<std::uint32_t> generation_{0};
   std::atomic<std::uint32_t> waiters_{0};

@@ -115,6 +115,7 @@ struct LogCore {
     if (!failure.set(error)) return;
     marks.appended.notify_all();
     marks.synced.notify_all();
+    for (EventCount& turn : marks.covered) turn.notify_all();
   }
 
   // And the observer, once; to be called when something went wrong and no lock is held.

@@ -1,6 +1,7 @@
 // Watermarks: how far the log reaches, how much of it is durable, and those who wait for either to move.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 
@@ -15,6 +16,10 @@ struct Watermarks {
   std::atomic<std::uint64_t> durable{0};
   EventCount appended;  // end moved, or nothing will move any more
   EventCount synced;    // durable moved, a flush ended, or nothing will move any more
+
+  // The same for appends: whom the flush in progress covers and whom the next one will take turns, so that a flush
+  // wakes those whom it made durable, and of the others one, to lead.
+  std::array<EventCount, 2> covered;
 };
 
 }  // namespace varve::inline v0::detail

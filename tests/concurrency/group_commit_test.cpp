@@ -111,6 +111,37 @@ TEST_CASE("group commit: offsets are dense and unique, and every record is where
   CHECK(metrics.segments_rolled > 0);
 }
 
+// Of those whom a flush did not cover one is woken, to lead the next: if its time is over just then, the others must
+// not wait for ever.
+TEST_CASE("group commit: those who stop waiting leave nobody behind", "[concurrency][tsan]") {
+  const TempDir directory;
+  Options options = small_log();
+  options.segment_bytes = 1u << 20;
+  Log log = open_log(directory.path(), options);
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> threads;
+  for (std::size_t i = 0; i < 6; ++i) {
+    threads.emplace_back([&, i] {
+      Random random(i);
+      for (int number = 0; number < 200; ++number) {
+        const auto offset = append_text(log, "x", {Ack::os});
+        if (!offset) {
+          ++wrong;
+          return;
+        }
+        // One in three waits for as long as it takes, the others for about as long as a flush.
+        const auto timeout = i % 3 == 0 ? std::chrono::milliseconds(60'000)
+                                        : std::chrono::milliseconds(random.below(2));
+        const auto durable = log.wait(*offset, Ack::disk, timeout);
+        if (!durable || (!*durable && i % 3 == 0)) ++wrong;
+        if (durable && *durable && log.durable_offset() <= *offset) ++wrong;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("group commit: threads that wait at the same time share a flush", "[concurrency][tsan]") {
   // A storage whose sync takes a while: all who come meanwhile go together with the next one.
   const TempDir directory;

@@ -75,6 +75,29 @@ TEST_CASE("event count: one notification wakes all who wait", "[event_count][tsa
   CHECK(woken == 6);
 }
 
+TEST_CASE("event count: a notification of one wakes one after the other", "[event_count][tsan]") {
+  constexpr int waiting = 4;
+  EventCount event;
+  std::atomic<int> asleep{0};
+  std::atomic<int> woken{0};
+  std::vector<std::thread> waiters;
+  for (int i = 0; i < waiting; ++i) {
+    waiters.emplace_back([&] {
+      const std::uint32_t key = event.prepare();
+      ++asleep;
+      event.wait(key, std::nullopt);
+      ++woken;
+    });
+  }
+  while (asleep < waiting) std::this_thread::yield();
+  // Whoever is not quite asleep yet takes it as its own, too: so at least one wakes, and none is forgotten.
+  for (int before = 0; before < waiting; before = woken) {
+    event.notify_one();
+    while (woken == before) std::this_thread::yield();
+  }
+  for (std::thread& waiter : waiters) waiter.join();
+}
+
 // Each side changes its word and tells; the other waits for that. A lost wake-up would hang here.
 TEST_CASE("event count: no wake-up is lost between two that take turns", "[event_count][tsan]") {
   constexpr std::uint64_t rounds = 20'000;
