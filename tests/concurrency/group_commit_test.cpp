@@ -1,14 +1,17 @@
 // Many threads append at once and share flushes.
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
 #include "support/log_tools.hpp"
 #include "support/temp_dir.hpp"
 #include "support/workload.hpp"
+#include "varve/faulty_storage.hpp"
 
 namespace varve::test {
 namespace {
@@ -109,6 +112,37 @@ TEST_CASE("group commit: offsets are dense and unique, and every record is where
   const Metrics metrics = log.metrics();
   CHECK(metrics.records_appended == threads * each);
   CHECK(metrics.segments_rolled > 0);
+}
+
+TEST_CASE("group commit: who came too late for a flush leads the next one, if nobody else comes",
+          "[concurrency][tsan]") {
+  const auto storage = std::make_shared<FaultyStorage>(make_memory_storage());
+  std::atomic<bool> flushing{false};
+  std::atomic<bool> go_on{false};
+  storage->on_call([&](StorageOp op, std::string_view) {
+    if (op != StorageOp::sync || go_on) return;
+    flushing = true;
+    while (!go_on) std::this_thread::yield();
+  });
+  go_on = true;
+  Log log = open_log(storage);
+  REQUIRE(append_text(log, "makes the segment", {Ack::disk}));
+  go_on = false;
+  std::thread first([&] { (void)append_text(log, "covered", {Ack::disk}); });
+  while (!flushing) std::this_thread::yield();
+  std::atomic<bool> durable{false};
+  std::thread late([&] { durable = append_text(log, "too late", {Ack::disk}).has_value(); });
+  while (log.end_offset() != Offset{3}) std::this_thread::yield();
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // until it sleeps, most likely
+  go_on = true;
+  first.join();
+  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!durable && std::chrono::steady_clock::now() < give_up)
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  CHECK(durable);
+  REQUIRE(log.sync());  // wakes it, should it still be waiting
+  late.join();
+  CHECK(log.durable_offset() == Offset{3});
 }
 
 // Of those whom a flush did not cover one is woken, to lead the next: if its time is over just then, the others must

@@ -3,6 +3,8 @@
 // losing the power again, also while it is being recovered. All of it follows from the seed.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -13,6 +15,7 @@
 
 #include "support/journal.hpp"
 #include "support/small_log.hpp"
+#include "support/storage_files.hpp"
 #include "varve/faulty_storage.hpp"
 #include "varve/memory_storage.hpp"
 
@@ -163,21 +166,65 @@ class Explorer {
     return medium;
   }
 
+  // What the death of the process leaves: the medium as it is, and what was not synced is still to be seen.
+  std::shared_ptr<FaultyStorage> after_death(const FaultyStorage& of) {
+    const std::uint64_t seed = choices_.bits();
+    auto medium = medium_after(of, {.seed = seed, .keep = 0.0});
+    const Files durable = copy_files(*medium);
+    const Files seen = copy_files(*medium_after(of, {.seed = seed, .keep = 1.0}));
+    auto storage = std::make_shared<FaultyStorage>(std::move(medium));
+    for (const auto& [name, content] : seen) {
+      const auto old = durable.find(name);
+      if (old != durable.end() && old->second == content) continue;
+      if (old == durable.end() || !same_file(old->second, content)) {
+        std::string from = name_before(content, durable, seen);
+        if (from.empty()) {  // the log syncs a file's begin before it gives it a name that counts
+          from = name + ".new";
+          const auto file = storage->open(from, OpenMode::create).value();
+          file->write_at({0}, Bytes(content).first(std::min(content.size(), begin_bytes))).value();
+          file->sync().value();
+        }
+        storage->rename(from, name).value();
+      }
+      const auto file = storage->open(name, OpenMode::write).value();
+      file->resize(content.size()).value();
+      file->write_at({0}, content).value();
+    }
+    for (const auto& [name, content] : durable)
+      if (!seen.contains(name) && storage->stat(name)) storage->remove(name).value();
+    return storage;
+  }
+
+  // Every file begins with what no other does.
+  static bool same_file(Bytes a, Bytes b) noexcept {
+    constexpr std::size_t enough = 128;
+    return !a.empty() && std::ranges::equal(a.first(std::min(a.size(), enough)),
+                                            b.first(std::min(b.size(), enough)));
+  }
+
+  // The durable name of a file that was renamed since; empty if it is a new one.
+  static std::string name_before(Bytes content, const Files& durable, const Files& seen) {
+    for (const auto& [name, old] : durable)
+      if (!seen.contains(name) && same_file(old, content)) return name;
+    return {};
+  }
+
   void explore(const std::string& where) {
-    const PowerCut cut = next_cut();
-    auto medium = medium_after(*storage_, cut);
-    // What all of survives is what the death of the process leaves, unless a sync has failed.
+    const bool death = choices_.one_in(4);
+    const PowerCut cut = death ? PowerCut{.seed = 0, .keep = 1.0} : next_cut();
+    auto storage = death ? after_death(*storage_)
+                         : std::make_shared<FaultyStorage>(medium_after(*storage_, cut));
+    // Where all of it survives that is what the death of the process leaves, unless a sync has failed.
     const Survived survived =
         cut.keep == 1.0 && !faults_ ? Survived::process_death : Survived::power_loss;
-    if (std::string what = check(std::move(medium), survived); !what.empty())
+    if (std::string what = check(std::move(storage), survived); !what.empty())
       wrong_ = where + ", cut {" + std::to_string(cut.seed) + ", " + std::to_string(cut.keep) +
                "}: " + what;
   }
 
   // Recovers a state, holds it to the journal, appends, and loses the power again.
-  std::string check(std::shared_ptr<StorageBackend> medium, Survived survived) {
+  std::string check(std::shared_ptr<FaultyStorage> storage, Survived survived) {
     Journal journal = journal_;
-    const auto storage = std::make_shared<FaultyStorage>(std::move(medium));
     // While the first recovery is at work, one of the states that it leaves.
     std::shared_ptr<StorageBackend> interrupted;
     std::uint64_t until = choices_.below(24);
@@ -211,6 +258,8 @@ class Explorer {
       return "appending failed: " + appended.error().message();
     return {};
   }
+
+  static constexpr std::size_t begin_bytes = 4096;
 
   Random random_;   // what the log lives through
   Random choices_;  // which of the crashed states are looked at

@@ -16,6 +16,7 @@
 #include "fuzz/fuzz.hpp"
 #include "manifest.hpp"
 #include "support/buffer_source.hpp"
+#include "support/storage_files.hpp"
 #include "support/workload.hpp"
 #include "varve/detail/codec.hpp"
 #include "varve/detail/filename.hpp"
@@ -43,26 +44,9 @@ class FixedEnvironment final : public Environment {
   std::uint64_t numbers_ = 7;
 };
 
-// ---- files -------------------------------------------------------------------------------------
-
-using Files = std::map<std::string, Buffer>;
-
-inline Files copy_files(StorageBackend& storage) {
-  Files files;
-  const auto entries = storage.list().value();
-  for (const FileEntry& entry : entries) {
-    Buffer& to = files[entry.name];
-    to.resize(static_cast<std::size_t>(entry.size));
-    const auto file = storage.open(entry.name, OpenMode::read).value();
-    must(file->read_at({0}, to).value() == to.size(), "a file can be read");
-  }
-  return files;
-}
-
-inline void write_files(StorageBackend& storage, const Files& files) {
-  for (const auto& [name, content] : files)
-    storage.open(name, OpenMode::create).value()->write_at({0}, content).value();
-}
+using test::copy_files;
+using test::Files;
+using test::write_files;
 
 // ---- making checks fit -------------------------------------------------------------------------
 

@@ -200,5 +200,24 @@ TEST_CASE("read-only: after closing nothing new is seen", "[log][read_only]") {
   REQUIRE(log.close());
 }
 
+TEST_CASE("read only: what a writer changes meanwhile, again and again, is no damage",
+          "[log][read_only]") {
+  const auto medium = make_memory_storage();
+  Log writer = open_log(medium);
+  fill_segments(writer, 4);
+  const auto watched = std::make_shared<FaultyStorage>(medium);
+  int changes = 0;
+  watched->on_call([&](StorageOp op, std::string_view name) {
+    if (op != StorageOp::open || !name.ends_with(".log") || changes == 5) return;
+    ++changes;
+    fill_segments(writer, writer.segments().size() + 2);
+    REQUIRE(writer.truncate_prefix(writer.end_offset()));
+  });
+  const Log log = open_log(watched, read_only());
+  CHECK(changes == 5);
+  CHECK(log.recovery().lost.empty());
+  CHECK(read_values(log, log.start_offset()).size() == log.end_offset() - log.start_offset());
+}
+
 }  // namespace
 }  // namespace varve::test

@@ -129,6 +129,28 @@ TEST_CASE("truncate: files that cannot be removed now go when the log is opened 
   CHECK(log.segments().size() == 1);
 }
 
+TEST_CASE("truncate: what took a dropped segment's name meanwhile is not removed",
+          "[log][truncate]") {
+  const TempDir directory;
+  const auto storage =
+      std::make_shared<FaultyStorage>(open_file_storage(directory.path(), false).value());
+  std::string other;
+  std::string dropped;
+  {
+    Log log = open_log(storage);
+    fill_segments(log, 4);
+    const auto segments = log.segments();
+    dropped = segments[0].file;
+    other = read_file(directory.path() / segments[1].file);
+    storage->inject({.ops = {StorageOp::remove}, .times = ~std::uint64_t{0}});
+    REQUIRE(log.truncate_prefix(log.end_offset()));
+    storage->clear_faults();
+    write_file(directory.path() / dropped, other);
+  }
+  const Log log = open_log(storage);
+  CHECK(read_file(directory.path() / dropped) == other);
+}
+
 TEST_CASE("truncate: the observer hears which segments went", "[log][truncate]") {
   struct Hear final : Observer {
     void on_removed(const SegmentInfo& segment) override { files.push_back(segment.file); }

@@ -142,6 +142,23 @@ TEST_CASE("lost index: nothing that happens to an index blocks or changes a resu
           detail::encode_index(index, {manifest->log, meta.id, meta.end_position});
     }
   }
+  SECTION("leading one frame too far, but whole") {
+    const auto manifest = detail::decode_manifest(files.at("MANIFEST"));
+    REQUIRE(manifest);
+    for (const detail::SegmentMeta& meta : manifest->segments) {
+      detail::GrowingIndex index(64);
+      std::uint64_t before = meta.base_offset;
+      const auto add = [&](const FrameInfo& frame) {
+        if (frame.file != meta.name() || frame.records == 0) return true;
+        index.add({before, frame.position.value, std::numeric_limits<std::int64_t>::max()});
+        before = frame.base_offset.value;
+        return true;
+      };
+      REQUIRE(dump(*memory_with(files), add));
+      changed[detail::index_name({meta.base_offset})] =
+          detail::encode_index(index, {manifest->log, meta.id, meta.end_position});
+    }
+  }
   check_harmless(changed, truth);
 }
 

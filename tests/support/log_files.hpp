@@ -17,6 +17,7 @@
 #include "support/buffer_source.hpp"
 #include "support/catch.hpp"
 #include "support/log_tools.hpp"
+#include "support/storage_files.hpp"
 #include "support/workload.hpp"
 #include "varve/detail/segment.hpp"
 #include "varve/detail/store.hpp"
@@ -82,40 +83,6 @@ inline OwnedRecord known_record(std::uint64_t offset) {
 }
 
 // ---- files -------------------------------------------------------------------------------------
-
-// The files of a folder: name and bytes.
-using Files = std::map<std::string, std::vector<std::byte>>;
-
-inline Files copy_files(StorageBackend& storage) {
-  Files files;
-  const auto entries = storage.list();
-  REQUIRE(entries);
-  for (const FileEntry& entry : *entries) {
-    if (entry.kind != FileKind::file) continue;
-    const auto file = storage.open(entry.name, OpenMode::read);
-    REQUIRE(file);
-    auto& to = files[entry.name];
-    const auto size = (*file)->size();
-    REQUIRE(size);
-    to.resize(static_cast<std::size_t>(*size));
-    const auto got = (*file)->read_at({0}, to);
-    REQUIRE(got);
-    to.resize(*got);
-  }
-  return files;
-}
-
-inline void write_file(StorageBackend& storage, const std::string& name, Bytes content) {
-  const auto file = storage.open(name, OpenMode::create);
-  REQUIRE(file);
-  REQUIRE((*file)->write_at({0}, content));
-  REQUIRE((*file)->sync());
-}
-
-inline void write_files(StorageBackend& storage, const Files& files) {
-  for (const auto& [name, content] : files) write_file(storage, name, content);
-  REQUIRE(storage.sync_names());
-}
 
 inline std::shared_ptr<StorageBackend> memory_with(const Files& files) {
   auto storage = make_memory_storage();
