@@ -35,14 +35,14 @@ LAYERS = [
     "segment_writer",
     "segment_list retention",
     # The parts of the log.
-    "segment_scan watermarks",
+    "segment_scan watermarks pins",
     "segment_set",
     "manifest log_core",
     "appender",
     "chores",
     "recovery=survey=survey_text",
     "follower",
-    "reader=reader_impl",
+    "reader=reader_impl pin=pin_impl",
     # What people open.
     "inspect=examination",
     "log salvage",

@@ -35,6 +35,7 @@ Appender::Appender(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper
       active_(std::move(active)),
       clean_on_disk_(manifest_->snapshot().clean),
       now_ms_(std::max<std::int64_t>(end.append_time_ms, 0)),
+      last_append_ms_(now_ms_),
       durable_position_(end.next_position),
       next_segment_id_(manifest_->snapshot().next_segment_id) {}
 
@@ -91,6 +92,7 @@ Result<OffsetRange> Appender::append(std::span<const Record> records,
     }
 
     range = {{active_->next_offset()}, {active_->next_offset() + records.size()}};
+    last_append_ms_ = now_ms_;
     if (active_->append(records, sizes, bytes, now_ms_)) seal_and_open_frame();
     core_->marks.end.store(range.end.value, std::memory_order_release);
     core_->counters.records.add(records.size());
@@ -223,6 +225,23 @@ Result<void> Appender::roll() {
   return {};
 }
 
+Result<std::optional<std::int64_t>> Appender::roll_if_begun_by(std::int64_t ms) {
+  using Begun = std::optional<std::int64_t>;
+  const std::lock_guard lock(mutex_);
+  VARVE_TRY(check_open());
+  if (!active_ || active_->next_offset() == active_->base_offset()) return Begun();
+  if (active_->begun_ms() > ms) return Begun(active_->begun_ms());
+  if (!writing_) VARVE_TRY(begin_writing());
+  VARVE_TRY(roll());
+  return Begun();
+}
+
+std::optional<std::int64_t> Appender::begun_ms() const {
+  const std::lock_guard lock(mutex_);
+  if (!active_) return std::nullopt;
+  return active_->begun_ms();
+}
+
 Result<void> Appender::ensure_spare() {
   if (spare_) return {};
   SegmentHeader header;
@@ -243,7 +262,9 @@ void Appender::install(std::shared_ptr<SegmentWriter> next, SegmentList& list) n
   FrameFields first{end_.next_offset, end_.next_sequence, now_ms_, epoch_, 0};
   if (active_) {
     active_->seal_frame(sync_lag());
-    active_->end(fields(), sync_lag());
+    FrameFields last = fields();
+    last.append_time_ms = last_append_ms_;  // which retention goes by
+    active_->end(last, sync_lag());
     begin = {end_position(), active_->id(), active_->position().value};
     first = fields();
     const SegmentMeta sealed = active_->meta(true);
@@ -285,8 +306,7 @@ Result<bool> Appender::wait_durable(std::uint64_t end, const Deadline& deadline)
     const std::uint32_t key = turn.prepare();
     if (marks.durable.load() >= end || core_->failure.happened() || !flushing_.load()) {
       turn.cancel();
-    } else if (!turn.wait(key, deadline)) {
-      turn.notify_one();  // it may have been this thread that was to lead
+    } else if (!turn.wait(key, deadline)) {  // and it was not this thread that was woken to lead
       return marks.durable.load(std::memory_order_acquire) >= end;
     }
   }

@@ -72,6 +72,13 @@ class Appender {
   // Makes that durable, the names of all files included.
   Result<void> sync(Reach reach = Reach::all);
 
+  // Seals the active segment if it has records and was begun at or before that time. When it was begun, if it has
+  // records and stays.
+  Result<std::optional<std::int64_t>> roll_if_begun_by(std::int64_t ms);
+
+  // When the active segment was begun.
+  std::optional<std::int64_t> begun_ms() const;
+
   // Waits until all below `end` is durable, leading flushes if need be. False when the time is over.
   Result<bool> wait_durable(std::uint64_t end, const Deadline& deadline);
 
@@ -143,6 +150,7 @@ class Appender {
   bool writing_ = false;                   // begin_writing() is done
   bool clean_on_disk_;                     // the manifest still says so
   std::int64_t now_ms_;                    // the log's clock: never runs backwards
+  std::int64_t last_append_ms_;            // by it
   std::uint64_t durable_position_;         // of the durable end, counted through all segments
   std::vector<std::shared_ptr<SegmentFile>> unsynced_;  // rolled since the last flush
   bool names_unsynced_ = false;

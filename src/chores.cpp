@@ -1,14 +1,42 @@
 #include "chores.hpp"
 
 #include <algorithm>
+#include <limits>
+#include <span>
 #include <string>
 #include <utility>
 
+#include "clock.hpp"
+#include "retention.hpp"
 #include "varve/detail/filename.hpp"
 #include "varve/detail/index.hpp"
 #include "varve/detail/try.hpp"
 
 namespace varve::inline v0::detail {
+
+namespace {
+
+// Sets `next` to then, unless it is earlier. Not later than in an hour, for clocks are set.
+void be_called_in(Deadline& next, std::chrono::milliseconds wait) {
+  const auto then = std::chrono::steady_clock::now() +
+                    std::min<std::chrono::milliseconds>(wait, std::chrono::hours(1));
+  if (!next || then < *next) next = then;
+}
+
+// The append time of a control frame of a segment; nullopt if no such frame is there.
+std::optional<std::int64_t> time_of_control(const LogCore& core, const SegmentMeta& meta,
+                                            Position position, ControlKind kind) {
+  const auto file =
+      SegmentFile::open(*core.storage, meta.name(), OpenMode::read, core.log, meta.id);
+  if (!file || !(*file)->map(meta.end_position, MapMode::read)) return std::nullopt;
+  MappedSource source(*(*file)->mapping, {meta.end_position}, (*file)->populated.get(),
+                      meta.name());
+  const auto frame = FrameReader(source, (*file)->header.salt).read(position);
+  if (!frame || !frame->good() || control_kind(*frame) != kind) return std::nullopt;
+  return frame->header.append_time_ms;
+}
+
+}  // namespace
 
 Chores::Chores(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper> manifest,
                Appender& appender)
@@ -23,9 +51,14 @@ Result<void> Chores::prepare() {
 
 Result<void> Chores::run(Deadline& next) {
   if (core_->failure.happened()) return core_->failure.answer();
-  auto recorded = record_rolled();
-  auto synced = sync_when_due(next);
-  return told(recorded ? std::move(synced) : std::move(recorded));
+  Result<void> done = roll_when_old(next);
+  if (auto recorded = record_rolled(); !recorded) done = std::move(recorded);
+  if (auto forgot = forget_old(next); !forgot) {
+    be_called_in(next, std::chrono::seconds(1));
+    done = std::move(forgot);
+  }
+  if (auto synced = sync_when_due(next); !synced) done = std::move(synced);
+  return told(std::move(done));
 }
 
 // Passes a result on, once the observer has heard of a full disk.
@@ -50,13 +83,76 @@ Result<void> Chores::sync_when_due(Deadline& next) {
   // While everything is durable there is nothing to wake up for: the next append tells.
   const bool unsynced = timed && appender_.has_unsynced();
   if (!appender_.wants_sync() && !(unsynced && now >= due)) {
-    if (unsynced) next = due;
+    if (unsynced) next = std::min(next.value_or(due), due);
     return {};
   }
   auto synced = appender_.sync();
   const std::lock_guard lock(last_sync_mutex_);
   last_sync_ = std::chrono::steady_clock::now();
   return synced;
+}
+
+// So that what is too old can go even where little is appended.
+Result<void> Chores::roll_when_old(Deadline& next) {
+  using std::chrono::milliseconds;
+  milliseconds limit = core_->options.segment_age;
+  if (const milliseconds age = core_->options.retention.age; age > age.zero())
+    limit = limit > limit.zero() ? std::min(limit, age) : age;
+  if (limit <= limit.zero()) return {};
+  const std::int64_t now = now_ms(core_->options.environment.get(), Precision::exact);
+  VARVE_TRY_ASSIGN(const auto begun, appender_.roll_if_begun_by(now - limit.count()));
+  if (begun) be_called_in(next, milliseconds(*begun + limit.count() - now));
+  return {};
+}
+
+// What retention asks for.
+Result<void> Chores::forget_old(Deadline& next) {
+  const Retention& retention = core_->options.retention;
+  if (retention.bytes == 0 && retention.age <= retention.age.zero()) return {};
+  const std::int64_t now = now_ms(core_->options.environment.get(), Precision::exact);
+  std::vector<SegmentMeta> gone;
+  {
+    const auto pinned = core_->pins.lock();
+    const auto list = core_->segments.list();
+    std::span<const SegmentMeta> recorded(list->sealed);
+    if (const auto rolled = appender_.rolled(); !rolled.empty()) {  // since just now
+      while (!recorded.empty() && recorded.back().base_offset >= rolled.front().meta.base_offset)
+        recorded = recorded.first(recorded.size() - 1);
+    }
+    const Expiry expiry =
+        expire(retention, {recorded, appender_.end().next_position, now,
+                           [&](std::size_t i) { return last_append_ms(*list, i); }});
+    if (expiry.next_in) be_called_in(next, *expiry.next_in);
+    if (expiry.segments == 0) return {};
+    std::uint64_t start = list->sealed[expiry.segments - 1].end_offset;
+    const std::int64_t since = retention.pin_age > retention.pin_age.zero()
+                                   ? now - retention.pin_age.count()
+                                   : std::numeric_limits<std::int64_t>::min();
+    if (const auto lowest = core_->pins.lowest(since); lowest && *lowest < start) {
+      be_called_in(next, std::chrono::minutes(1));
+      start = 0;
+      for (const SegmentMeta& meta : list->sealed)
+        if (meta.end_offset <= *lowest) start = meta.end_offset;
+    }
+    const std::lock_guard lock(mutex_);
+    VARVE_TRY_ASSIGN(gone, forget_below(start));
+  }
+  tell_removed(gone);
+  return {};
+}
+
+// When the last record of list.sealed[i] was appended, or the first behind it.
+std::optional<std::int64_t> Chores::last_append_ms(const SegmentList& list, std::size_t i) const {
+  const SegmentMeta& meta = list.sealed[i];
+  if (meta.end_position >= segment_header_bytes + end_frame_bytes) {
+    if (const auto time = time_of_control(*core_, meta, {meta.end_position - end_frame_bytes},
+                                          ControlKind::segment_end))
+      return time;
+  }
+  // One that was torn, or salvaged, has no end. Its successor's begin is not earlier.
+  if (i + 1 == list.sealed.size()) return appender_.begun_ms();
+  return time_of_control(*core_, list.sealed[i + 1], {segment_header_bytes},
+                         ControlKind::segment_begin);
 }
 
 // A failure that may have left the manifest's name in doubt ends the log's taking of appends: a later
@@ -174,37 +270,51 @@ Result<void> Chores::truncate_prefix(Offset new_start) {
                    appender_.wait_durable(new_start.value, std::nullopt));
   VARVE_TRY(record_rolled());
 
-  std::unique_lock lock(mutex_);
-  if (core_->failure.happened()) return core_->failure.answer();
-  if (new_start.value <= marks.start.load(std::memory_order_acquire)) return {};
   std::vector<SegmentMeta> gone;
+  {
+    const std::lock_guard lock(mutex_);
+    VARVE_TRY_ASSIGN(gone, forget_below(new_start.value));
+  }
+  tell_removed(gone);
+  return {};
+}
+
+// Moves the log's start there, which is durable and recorded, and removes the files of what is wholly before. Which
+// segments those were. The caller holds mutex_.
+Result<std::vector<SegmentMeta>> Chores::forget_below(std::uint64_t new_start) {
+  Watermarks& marks = core_->marks;
+  std::vector<SegmentMeta> gone;
+  if (core_->failure.happened()) return core_->failure.answer();
+  if (new_start <= marks.start.load(std::memory_order_acquire)) return gone;
   VARVE_TRY(change_manifest([&](Manifest& manifest) {
     gone.clear();
-    manifest.start_offset = new_start.value;
+    manifest.start_offset = new_start;
     std::erase_if(manifest.segments, [&](const SegmentMeta& meta) {
-      if (!meta.sealed || meta.end_offset > new_start.value) return false;
+      if (!meta.sealed || meta.end_offset > new_start) return false;
       gone.push_back(meta);
       manifest.dropped.push_back({meta.id, meta.base_offset});
       return true;
     });
   }));
-  marks.start.store(new_start.value, std::memory_order_release);
+  marks.start.store(new_start, std::memory_order_release);
   auto draft = core_->segments.draft();
   std::erase_if(draft.list->sealed, [&](const SegmentMeta& meta) {
     return std::any_of(gone.begin(), gone.end(),
                        [&](const SegmentMeta& g) { return g.id == meta.id; });
   });
   core_->segments.publish(std::move(draft));
-  core_->segments.forget_below(new_start.value);
+  core_->segments.forget_below(new_start);
   core_->counters.removed.fetch_add(gone.size(), std::memory_order_relaxed);
 
   // What cannot be removed now is tried again when the log is opened: the manifest remembers it.
   if (auto removed = remove_dropped(*core_->storage, core_->log, manifest_->snapshot().dropped))
     manifest_->forget_dropped(*removed);
-  lock.unlock();
+  return gone;
+}
+
+void Chores::tell_removed(const std::vector<SegmentMeta>& gone) const {
   if (Observer* watching = core_->observer())
     for (const SegmentMeta& meta : gone) watching->on_removed(meta.info());
-  return {};
 }
 
 Result<std::vector<DroppedSegment>> remove_dropped(StorageBackend& storage, LogId log,

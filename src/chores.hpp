@@ -38,6 +38,11 @@ class Chores {
  private:
   Result<void> told(Result<void> result);
   Result<void> sync_when_due(Deadline& next);
+  Result<void> roll_when_old(Deadline& next);
+  Result<void> forget_old(Deadline& next);
+  std::optional<std::int64_t> last_append_ms(const SegmentList& list, std::size_t i) const;
+  Result<std::vector<SegmentMeta>> forget_below(std::uint64_t new_start);
+  void tell_removed(const std::vector<SegmentMeta>& gone) const;
   Result<void> write_index(const SegmentWriter& writer, const SegmentMeta& meta);
   Result<void> trim_active(const SegmentWriter& writer);
   Result<void> change_manifest(const std::function<void(Manifest&)>& change);

@@ -10,6 +10,7 @@
 #include "chores.hpp"
 #include "follower.hpp"
 #include "log_core.hpp"
+#include "pin_impl.hpp"
 #include "process.hpp"
 #include "reader_impl.hpp"
 #include "recovery.hpp"
@@ -200,6 +201,7 @@ Result<void> Log::Impl::start_background() {
     return next;
   });
   appender->on_work([this] { ahead.place->notify(); }, [this] { recorder.place->notify(); });
+  recorder.place->notify();  // what was left undone before, or has grown old since
   return {};
 }
 
@@ -279,6 +281,20 @@ Result<bool> Log::wait(Offset offset, std::chrono::milliseconds timeout) const {
 Result<void> Log::truncate_prefix(Offset new_start) {
   VARVE_TRY(impl_->check_writable());
   return impl_->told(impl_->chores->truncate_prefix(new_start));
+}
+
+Result<Pin> Log::pin(Offset from) const {
+  VARVE_TRY(impl_->check_writable());
+  const std::shared_ptr<LogCore>& core = impl_->core;
+  const auto lock = core->pins.lock();
+  const std::uint64_t start = core->marks.start.load(std::memory_order_acquire);
+  const std::uint64_t end = core->marks.end.load(std::memory_order_acquire);
+  if (from.value < start || from.value > end) {
+    return Error(Errc::offset_out_of_range, "offset " + std::to_string(from.value) +
+                                                " is not in [" + std::to_string(start) + ", " +
+                                                std::to_string(end) + "]");
+  }
+  return Pin(std::make_unique<Pin::Impl>(core, from.value));
 }
 
 Result<void> Log::tick() {

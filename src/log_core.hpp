@@ -8,6 +8,7 @@
 #include <optional>
 #include <utility>
 
+#include "pins.hpp"
 #include "segment_set.hpp"
 #include "system_error.hpp"
 #include "varve/detail/guard.hpp"
@@ -96,6 +97,7 @@ struct LogCore {
   Options options;
   Watermarks marks;
   SegmentSet segments;
+  Pins pins;
   Failure failure;
   Counters counters;
   std::atomic<bool> closed{false};

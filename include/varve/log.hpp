@@ -12,6 +12,7 @@
 #include "varve/metrics.hpp"
 #include "varve/observer.hpp"
 #include "varve/options.hpp"
+#include "varve/pin.hpp"
 #include "varve/reader.hpp"
 #include "varve/record.hpp"
 #include "varve/result.hpp"
@@ -80,6 +81,11 @@ class VARVE_EXPORT Log {
   // Forgets the records below `new_start`, durably, and removes the segments that hold none besides.
   // Errors: Errc::offset_out_of_range above end_offset(); below start_offset() it does nothing.
   Result<void> truncate_prefix(Offset new_start);
+
+  // Keeps the records from `from` on out of reach of Options::retention for as long as the Pin lives.
+  // Errors: Errc::offset_out_of_range outside [start_offset(), end_offset()]; Errc::read_only, for
+  // a log is forgotten by its writer.
+  Result<Pin> pin(Offset from) const;
 
   // The offsets of the first record kept, of the next one appended, and of the first that a loss of
   // power might take.

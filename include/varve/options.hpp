@@ -25,6 +25,21 @@ struct SyncPolicy {
   std::chrono::milliseconds every{0};
 };
 
+// What a log forgets by itself: its oldest segments, whole and sealed ones only. Zero means no such limit. Looked at
+// by the log's chores (see Background) when it was opened, when a segment was sealed, and when one gets too old.
+struct Retention {
+  // The oldest segment goes while those behind it have at least so many bytes in all.
+  std::uint64_t bytes = 0;
+
+  // A segment goes when the last append to it was so long ago, by the log's own append times, whatever timestamps
+  // records were given. The active segment is sealed for that when its first append was so long ago: a record is
+  // gone after twice that time at the latest.
+  std::chrono::milliseconds age{0};
+
+  // Pins (Log::pin) that were neither made nor moved for so long count no more; zero: they always do.
+  std::chrono::milliseconds pin_age = std::chrono::hours(24);
+};
+
 enum class Access : std::uint8_t {
   read_write,  // one Log at a time, among all processes (Errc::locked)
   read_only,   // any number, beside a writer too; writes nothing, not even a lock
@@ -58,6 +73,11 @@ struct Options {
   // The first record's offset in a log that is being made; an existing log keeps its own.
   Offset first_offset{};
 
+  // A segment that has records is sealed once its first append was so long ago, however small it is. Zero: not before
+  // it is full.
+  std::chrono::milliseconds segment_age{0};
+
+  Retention retention{};
   SyncPolicy sync{};
   Recovery recovery = Recovery::drop_torn_tail;
   Background background = Background::thread;

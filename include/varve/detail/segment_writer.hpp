@@ -63,6 +63,11 @@ class SegmentWriter {
     writer->next_sequence_ = state.next_sequence;
     writer->newest_ms_ = writer->newest_before_frame_ = state.newest_ms;
     writer->allocated_ = size;
+    MappedSource source(*writer->file_->mapping, state.position, nullptr, writer->file_->name);
+    VARVE_TRY_ASSIGN(const Frame first,
+                     FrameReader(source, writer->file_->header.salt).read({segment_header_bytes}));
+    writer->begun_ms_ =
+        first.header_valid ? first.header.append_time_ms : writer->file_->header.created_ms;
     return writer;
   }
 
@@ -73,6 +78,7 @@ class SegmentWriter {
   std::uint64_t base_offset() const noexcept { return base_offset_; }
   std::uint64_t base_position() const noexcept { return base_position_; }
   std::uint64_t capacity() const noexcept { return file_->header.capacity; }
+  std::int64_t begun_ms() const noexcept { return begun_ms_; }  // the log's time of its begin
   std::uint64_t next_offset() const noexcept { return next_offset_; }
   std::uint64_t next_sequence() const noexcept { return next_sequence_; }
   Position position() const noexcept { return store_.position(); }
@@ -103,6 +109,7 @@ class SegmentWriter {
     base_offset_ = next_offset_ = fields.base_offset;
     base_sequence_ = next_sequence_ = fields.sequence;
     base_position_ = begin.base_position;
+    begun_ms_ = fields.append_time_ms;
     std::byte body[begin_body_bytes] = {};
     store_le(body, static_cast<std::uint32_t>(ControlKind::segment_begin));
     store_le(body + 8, begin.base_position);
@@ -111,7 +118,7 @@ class SegmentWriter {
     write_control(fields, body, sync_lag);
   }
 
-  // Ends it: the last frame. The open frame must be empty.
+  // Ends it: the last frame, whose append time is that of the last append. The open frame must be empty.
   void end(FrameFields fields, std::uint32_t sync_lag) noexcept {
     std::byte body[end_body_bytes] = {};
     store_le(body, static_cast<std::uint32_t>(ControlKind::segment_end));
@@ -263,6 +270,7 @@ class SegmentWriter {
   std::uint64_t base_offset_ = 0;
   std::uint64_t base_position_ = 0;
   std::uint64_t base_sequence_ = 0;
+  std::int64_t begun_ms_ = no_time;
   std::uint64_t next_offset_ = 0;
   std::uint64_t next_sequence_ = 0;
   std::uint64_t takes_bytes_ = 0;  // the greatest body that the open frame may get without any ado

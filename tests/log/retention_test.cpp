@@ -1,0 +1,283 @@
+// What a log forgets by itself, and what it keeps in spite of that.
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "support/log_tools.hpp"
+#include "support/temp_dir.hpp"
+#include "varve/faulty_storage.hpp"
+
+namespace varve::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::int64_t day_one = 1'000'000;
+
+// A log whose clock the test sets, and that does its chores when told.
+struct Clocked {
+  std::shared_ptr<FakeEnvironment> clock = std::make_shared<FakeEnvironment>(1, day_one);
+  std::shared_ptr<StorageBackend> storage = make_memory_storage();
+  Options options = [this] {
+    Options o = small_log();
+    o.environment = clock;
+    return o;
+  }();
+
+  Log open() const { return open_log(storage, options); }
+};
+
+TEST_CASE("retention: by bytes, the oldest segments go as soon as the others have enough",
+          "[log][retention]") {
+  Clocked world;
+  world.options.retention.bytes = 4 * small_segment;
+  Log log = world.open();
+  fill_segments(log, 12);
+  CHECK(log.start_offset() == Offset{0});  // nobody did the chores
+  const auto before = log.segments();
+  REQUIRE(log.tick());
+  const auto after = log.segments();
+  CHECK(log.start_offset() == after.front().offsets.begin);
+  CHECK(after.size() < before.size());
+  std::uint64_t kept = 0;
+  for (const SegmentInfo& segment : after) kept += segment.bytes;
+  CHECK(kept >= world.options.retention.bytes);
+  CHECK(kept - after.front().bytes < world.options.retention.bytes);
+  CHECK(log.metrics().segments_removed == before.size() - after.size());
+  const Offset start = log.start_offset();
+  CHECK(read_values(log, start).size() == log.end_offset() - start);
+  REQUIRE(log.tick());
+  CHECK(log.start_offset() == start);
+  REQUIRE(log.close());
+  CHECK(world.open().start_offset() == start);
+}
+
+TEST_CASE("retention: by age, counted from the last append to a segment", "[log][retention]") {
+  Clocked world;
+  world.options.retention.age = 1h;
+  const std::int64_t hour = 3'600'000;
+  Log log = world.open();
+  fill_segments(log, 2);
+  world.clock->set(day_one + hour / 2);
+  fill_segments(log, 3);  // the second took its last record half an hour later
+  const auto segments = log.segments();
+  REQUIRE(segments.size() >= 3);
+
+  world.clock->set(day_one + hour - 1);
+  REQUIRE(log.tick());
+  CHECK(log.start_offset() == Offset{0});
+  world.clock->set(day_one + hour);
+  REQUIRE(log.tick());
+  CHECK(log.start_offset() == segments[1].offsets.begin);
+  world.clock->set(day_one + hour + hour / 2 - 1);
+  REQUIRE(log.tick());
+  CHECK(log.start_offset() == segments[1].offsets.begin);
+  world.clock->set(day_one + hour + hour / 2);
+  REQUIRE(log.tick());
+  CHECK(log.start_offset() == log.end_offset());  // the third is as old as the second's last record
+}
+
+TEST_CASE("retention: timestamps of records neither save nor doom them", "[log][retention]") {
+  Clocked world;
+  world.options.retention.age = 1h;
+  Log log = world.open();
+  const std::string value(1000, 'x');
+  const auto append_at = [&](std::int64_t time_ms) {
+    Record record;
+    record.value = bytes(value);
+    record.timestamp = Timestamp(std::chrono::milliseconds(time_ms));
+    REQUIRE(log.append(record, os_ack));
+  };
+  while (log.segments().size() < 2) append_at(std::int64_t{1} << 50);  // the far future
+  while (log.segments().size() < 3) append_at(5);                      // long ago
+  REQUIRE(log.tick());
+  CHECK(log.start_offset() == Offset{0});
+  world.clock->set(day_one + 3'600'000);
+  REQUIRE(log.tick());
+  CHECK(log.start_offset() == log.end_offset());  // the active one was as old, and sealed for it
+}
+
+TEST_CASE("retention: an idle log forgets its last records, too", "[log][retention]") {
+  Clocked world;
+  world.options.retention.age = 1h;
+  const bool reopened = GENERATE(false, true);
+  Log log = world.open();
+  REQUIRE(append_text(log, "one"));
+  REQUIRE(append_text(log, "two"));
+  if (reopened) {
+    REQUIRE(log.close());
+    log = world.open();
+  }
+  world.clock->set(day_one + 3'600'000 - 1);
+  REQUIRE(log.tick());
+  CHECK(log.start_offset() == Offset{0});
+  world.clock->set(day_one + 3'600'000);
+  REQUIRE(log.tick());
+  CHECK(log.start_offset() == Offset{2});
+  CHECK(log.end_offset() == Offset{2});
+  CHECK(append_text(log, "three").value() == Offset{2});
+  REQUIRE(log.close());
+  log = world.open();
+  CHECK(read_values(log, {2}) == std::vector<std::string>{"three"});
+}
+
+TEST_CASE("segment age: a segment with records is sealed when it is old enough",
+          "[log][retention]") {
+  Clocked world;
+  world.options.segment_age = 10min;
+  Log log = world.open();
+  REQUIRE(log.tick());
+  CHECK(log.segments().empty());
+  REQUIRE(append_text(log, "one"));
+  world.clock->set(day_one + 599'999);
+  REQUIRE(log.tick());
+  CHECK(log.segments().size() == 1);
+  world.clock->set(day_one + 600'000);
+  REQUIRE(log.tick());
+  const auto segments = log.segments();
+  REQUIRE(segments.size() == 2);
+  CHECK(segments[0].sealed);
+  CHECK(segments[0].offsets == OffsetRange{{0}, {1}});
+  world.clock->set(day_one + 6'000'000);  // an empty one is not
+  REQUIRE(log.tick());
+  CHECK(log.segments().size() == 2);
+  CHECK(log.start_offset() == Offset{0});
+  REQUIRE(append_text(log, "two"));
+  CHECK(read_values(log, {0}) == std::vector<std::string>{"one", "two"});
+}
+
+TEST_CASE("retention: what is pinned stays until the pin moves, goes, or grows old",
+          "[log][retention]") {
+  Clocked world;
+  world.options.retention.bytes = 1;
+  world.options.retention.pin_age = 1h;
+  Log log = world.open();
+  fill_segments(log, 6);
+  const auto segments = log.segments();
+  std::optional<Pin> pin = log.pin(segments[2].offsets.begin + 1).value();
+  const Pin higher = log.pin(log.end_offset()).value();
+  CHECK(pin->offset() == segments[2].offsets.begin + 1);
+  REQUIRE(log.tick());
+  CHECK(log.start_offset() == segments[2].offsets.begin);
+
+  pin->move_to(segments[3].offsets.begin);
+  pin->move_to({0});  // never back
+  CHECK(pin->offset() == segments[3].offsets.begin);
+  REQUIRE(log.tick());
+  CHECK(log.start_offset() == segments[3].offsets.begin);
+
+  SECTION("it goes") { pin.reset(); }
+  SECTION("it grows old") { world.clock->set(day_one + 3'600'000); }
+  REQUIRE(log.tick());
+  CHECK(log.start_offset() == segments[5].offsets.begin);
+}
+
+TEST_CASE("retention: a pin that is moved does not grow old", "[log][retention]") {
+  Clocked world;
+  world.options.retention.bytes = 1;
+  world.options.retention.pin_age = 1h;
+  Log log = world.open();
+  fill_segments(log, 4);
+  Pin pin = log.pin({0}).value();
+  for (int i = 1; i <= 5; ++i) {
+    world.clock->set(day_one + i * 3'000'000);
+    REQUIRE(log.tick());
+    CHECK(log.start_offset() == Offset{0});
+    pin.move_to({0});
+  }
+}
+
+TEST_CASE("pin: only what is in the log can be pinned, and only by its writer",
+          "[log][retention]") {
+  Clocked world;
+  Log log = world.open();
+  for (int i = 0; i < 4; ++i) REQUIRE(append_text(log, "x"));
+  REQUIRE(log.truncate_prefix({2}));
+  CHECK(fails_with(log.pin({1}), Errc::offset_out_of_range, {"1", "[2, 4]"}));
+  CHECK(fails_with(log.pin({5}), Errc::offset_out_of_range, {"5", "[2, 4]"}));
+  CHECK(log.pin({2}));
+  std::optional<Pin> pin = log.pin({4}).value();
+  REQUIRE(log.truncate_prefix({3}));  // which asks no pin
+  REQUIRE(log.close());
+  CHECK(fails_with(log.pin({3}), Errc::closed));
+  const Log reader = open_log(world.storage, read_only(world.options));
+  CHECK(fails_with(reader.pin({3}), Errc::read_only));
+  pin->move_to({7});  // harmless behind its log's end
+  CHECK(pin->offset() == Offset{7});
+}
+
+TEST_CASE("retention: the background does it by itself", "[log][retention]") {
+  const TempDir directory;
+  Options options = small_log();
+  options.background = Background::thread;
+  options.retention.age = 50ms;
+  Log log = open_log(directory.path(), options);
+  REQUIRE(append_text(log, "x", {Ack::disk}));
+  const auto give_up = std::chrono::steady_clock::now() + 60s;
+  while (log.start_offset() == Offset{0} && std::chrono::steady_clock::now() < give_up)
+    std::this_thread::sleep_for(5ms);
+  CHECK(log.start_offset() == Offset{1});
+  CHECK(log.end_offset() == Offset{1});
+  REQUIRE(append_text(log, "y", {Ack::disk}));
+  REQUIRE(log.close());
+}
+
+TEST_CASE("retention: goes by the age of a torn segment's successor", "[log][retention]") {
+  Clocked world;
+  const auto faulty = std::make_shared<FaultyStorage>(world.storage);
+  world.storage = faulty;
+  world.options.retention.age = 1h;
+  Log log = world.open();
+  REQUIRE(append_text(log, "before the crash", {Ack::disk}));
+  REQUIRE(faulty->cut_power({.seed = 1, .keep = 0.0}));
+  world.clock->set(day_one + 1'000);
+  log = world.open();
+  REQUIRE(append_text(log, "after it", {Ack::disk}));
+  REQUIRE(log.segments().size() == 2);
+  world.clock->set(day_one + 3'600'999);
+  REQUIRE(log.tick());
+  CHECK(log.start_offset() == Offset{0});
+  world.clock->set(day_one + 3'601'000);
+  REQUIRE(log.tick());
+  CHECK(log.start_offset() == log.end_offset());
+}
+
+TEST_CASE("retention: a failure of the disk is told and leaves the log whole", "[log][retention]") {
+  Clocked world;
+  const auto faulty = std::make_shared<FaultyStorage>(world.storage);
+  world.storage = faulty;
+  world.options.retention.bytes = 1;
+  Log log = world.open();
+  fill_segments(log, 4);
+  REQUIRE(log.sync());
+  const std::uint64_t calls = faulty->calls();
+  REQUIRE(log.tick());
+  const std::uint64_t of_tick = faulty->calls() - calls;
+  REQUIRE(of_tick > 0);
+  for (std::uint64_t fail_at = 0; fail_at < of_tick; ++fail_at) {
+    CAPTURE(fail_at);
+    Clocked again;
+    const auto storage = std::make_shared<FaultyStorage>(again.storage);
+    again.storage = storage;
+    again.options.retention.bytes = 1;
+    Log other = again.open();
+    fill_segments(other, 4);
+    REQUIRE(other.sync());
+    const auto values = read_values(other, {0});
+    storage->inject({.after = fail_at});
+    (void)other.tick();
+    storage->clear_faults();
+    (void)other.close();
+    other = again.open();
+    const Offset start = other.start_offset();
+    CHECK(read_values(other, start) ==
+          std::vector(values.begin() + static_cast<std::ptrdiff_t>(start.value), values.end()));
+    REQUIRE(append_text(other, "goes on", {Ack::disk}));
+  }
+}
+
+}  // namespace
+}  // namespace varve::test
