@@ -93,7 +93,7 @@ void logs(Sample& sample, std::size_t count) {
   const auto each = [&](double all) { return all / static_cast<double>(count); };
   sample.set("anonymous_bytes", each(anonymous_bytes() - before));
   sample.set("files", each(open_files() - files));
-  sample.set("threads", process_status("Threads") - threads);
+  sample.set("thread_count", process_status("Threads") - threads);
 }
 
 const Registration samples([] {

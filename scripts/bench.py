@@ -331,7 +331,7 @@ def targets():
                 f"scale/{what}/{segments}:mean_ns / scale/{what}/10:mean_ns",
             )
     logs = "scale/logs/1000"
-    yield shown("scale", "1000 open logs, threads in all", f"{logs}:threads", "")
+    yield shown("scale", "1000 open logs, threads in all", f"{logs}:thread_count", "")
     yield shown("scale", "1000 open logs, descriptors a log", f"{logs}:files", "")
     yield shown(
         "scale", "1000 open logs, anonymous memory a log", f"{logs}:anonymous_bytes / 1024", "KiB"

@@ -35,7 +35,6 @@ Appender::Appender(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper
       active_(std::move(active)),
       clean_on_disk_(manifest_->snapshot().clean),
       now_ms_(std::max<std::int64_t>(end.append_time_ms, 0)),
-      last_append_ms_(now_ms_),
       durable_position_(end.next_position),
       next_segment_id_(manifest_->snapshot().next_segment_id) {}
 
@@ -92,7 +91,6 @@ Result<OffsetRange> Appender::append(std::span<const Record> records,
     }
 
     range = {{active_->next_offset()}, {active_->next_offset() + records.size()}};
-    last_append_ms_ = now_ms_;
     if (active_->append(records, sizes, bytes, now_ms_)) seal_and_open_frame();
     core_->marks.end.store(range.end.value, std::memory_order_release);
     core_->counters.records.add(records.size());
@@ -262,9 +260,7 @@ void Appender::install(std::shared_ptr<SegmentWriter> next, SegmentList& list) n
   FrameFields first{end_.next_offset, end_.next_sequence, now_ms_, epoch_, 0};
   if (active_) {
     active_->seal_frame(sync_lag());
-    FrameFields last = fields();
-    last.append_time_ms = last_append_ms_;  // which retention goes by
-    active_->end(last, sync_lag());
+    active_->end(fields(), sync_lag());
     begin = {end_position(), active_->id(), active_->position().value};
     first = fields();
     const SegmentMeta sealed = active_->meta(true);

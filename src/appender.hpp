@@ -150,7 +150,6 @@ class Appender {
   bool writing_ = false;                   // begin_writing() is done
   bool clean_on_disk_;                     // the manifest still says so
   std::int64_t now_ms_;                    // the log's clock: never runs backwards
-  std::int64_t last_append_ms_;            // by it
   std::uint64_t durable_position_;         // of the durable end, counted through all segments
   std::vector<std::shared_ptr<SegmentFile>> unsynced_;  // rolled since the last flush
   bool names_unsynced_ = false;

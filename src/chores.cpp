@@ -141,7 +141,7 @@ Result<void> Chores::forget_old(Deadline& next) {
   return {};
 }
 
-// When the last record of list.sealed[i] was appended, or the first behind it.
+// When the last record of list.sealed[i] was appended, or the first behind it: the end of a segment tells.
 std::optional<std::int64_t> Chores::last_append_ms(const SegmentList& list, std::size_t i) const {
   const SegmentMeta& meta = list.sealed[i];
   if (meta.end_position >= segment_header_bytes + end_frame_bytes) {

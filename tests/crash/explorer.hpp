@@ -16,6 +16,7 @@
 #include "support/journal.hpp"
 #include "support/small_log.hpp"
 #include "support/storage_files.hpp"
+#include "varve/detail/filename.hpp"
 #include "varve/faulty_storage.hpp"
 #include "varve/memory_storage.hpp"
 
@@ -179,12 +180,12 @@ class Explorer {
       if (old == durable.end() || !same_file(old->second, content)) {
         std::string from = name_before(content, durable, seen);
         if (from.empty()) {  // the log syncs a file's begin before it gives it a name that counts
-          from = name + ".new";
+          from = first_name_of(name);
           const auto file = storage->open(from, OpenMode::create).value();
           file->write_at({0}, Bytes(content).first(std::min(content.size(), begin_bytes))).value();
           file->sync().value();
         }
-        storage->rename(from, name).value();
+        if (from != name) storage->rename(from, name).value();
       }
       const auto file = storage->open(name, OpenMode::write).value();
       file->resize(content.size()).value();
@@ -193,6 +194,13 @@ class Explorer {
     for (const auto& [name, content] : durable)
       if (!seen.contains(name) && storage->stat(name)) storage->remove(name).value();
     return storage;
+  }
+
+  // Under which name the log makes what is to have that one.
+  static std::string first_name_of(const std::string& name) {
+    if (name == detail::manifest_name) return std::string(detail::manifest_new_name);
+    if (detail::parse_segment_name(name)) return std::string(detail::spare_name);
+    return name;
   }
 
   // Every file begins with what no other does.

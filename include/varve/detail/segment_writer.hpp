@@ -118,7 +118,7 @@ class SegmentWriter {
     write_control(fields, body, sync_lag);
   }
 
-  // Ends it: the last frame, whose append time is that of the last append. The open frame must be empty.
+  // Ends it: the last frame. The open frame must be empty.
   void end(FrameFields fields, std::uint32_t sync_lag) noexcept {
     std::byte body[end_body_bytes] = {};
     store_le(body, static_cast<std::uint32_t>(ControlKind::segment_end));
