@@ -32,8 +32,10 @@ struct Retention {
   std::uint64_t bytes = 0;
 
   // A segment goes when the last append to it, or the one that it had no room for, was so long ago by the log's own
-  // append times, whatever timestamps records were given. The active segment is sealed for that when its first
-  // append was so long ago, so that a record is gone after twice that time.
+  // append times, whatever timestamps records were given.
+  //
+  // The active segment is sealed for that when its first append was so long ago, so that a record is gone after
+  // twice that time.
   std::chrono::milliseconds age{0};
 
   // Pins (Log::pin) that were neither made nor moved for so long count no more; zero: they always do.
