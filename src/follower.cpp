@@ -53,8 +53,8 @@ Result<void> Follower::adopt(Recovered recovered) {
     core_.segments.publish(std::move(list));
   }
   // Another writer's recovery may have taken back what was never durable.
-  core_.marks.durable.store(recovered.durable_offset, std::memory_order_release);
   core_.marks.end.store(end_.next_offset, std::memory_order_release);
+  core_.marks.durable.store(recovered.durable_offset, std::memory_order_release);
   publish_marks();
   return {};
 }
@@ -152,6 +152,9 @@ void Follower::note_durable(const Frame& frame) {
 
 void Follower::publish_marks() noexcept {
   Watermarks& marks = core_.marks;
+  // The end first: what is durable is never beyond it.
+  if (end_.next_offset > marks.end.load(std::memory_order_relaxed))
+    marks.end.store(end_.next_offset, std::memory_order_release);
   if (walk_) {
     const std::uint64_t position = meta_.base_position + walk_->state().position.value;
     std::uint64_t durable = walk_->state().next_offset;  // of the frame at the walk's position
@@ -164,8 +167,6 @@ void Follower::publish_marks() noexcept {
     if (durable > marks.durable.load(std::memory_order_relaxed))
       marks.durable.store(durable, std::memory_order_release);
   }
-  if (end_.next_offset > marks.end.load(std::memory_order_relaxed))
-    marks.end.store(end_.next_offset, std::memory_order_release);
 }
 
 // The segment that was walked to its end has a successor named by the next offset.
