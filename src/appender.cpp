@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "clock.hpp"
+#include "retention.hpp"
 #include "varve/detail/codec.hpp"
 #include "varve/detail/filename.hpp"
 #include "varve/detail/guard.hpp"
@@ -31,6 +32,7 @@ Appender::Appender(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper
       body_bytes_max_(greatest_body(core_->options)),
       epoch_(manifest_->snapshot().epoch()),
       has_policy_(core_->options.sync.every_bytes != 0 || core_->options.sync.every.count() > 0),
+      rolls_by_age_(filling_time(core_->options).count() != 0),
       end_(end),
       active_(std::move(active)),
       clean_on_disk_(manifest_->snapshot().clean),
@@ -86,6 +88,7 @@ Result<OffsetRange> Appender::append(std::span<const Record> records,
     if (!joins) {
       if (auto room = make_room(bytes, records.size()); !room) return refuse(room.error());
       active_->reserve(records.size());
+      if (!active_->has_records()) note_first_append();
       if (active_->open_frame_empty() && active_->open_time_ms() != now_ms_)
         active_->open_frame(fields(), sync_lag());
     }
@@ -104,6 +107,12 @@ Result<OffsetRange> Appender::append(std::span<const Record> records,
     if (!durable) return refuse(durable.error());
   }
   return range;
+}
+
+// From here on the active segment grows old. They come to see it when this append is done.
+void Appender::note_first_append() noexcept {
+  first_append_ms_ = now_ms_;
+  if (rolls_by_age_ && call_chores_) call_chores_();
 }
 
 Error Appender::too_large(std::size_t record, std::size_t records, std::uint64_t bytes) noexcept {
@@ -223,21 +232,12 @@ Result<void> Appender::roll() {
   return {};
 }
 
-Result<std::optional<std::int64_t>> Appender::roll_if_begun_by(std::int64_t ms) {
-  using Begun = std::optional<std::int64_t>;
+Result<void> Appender::roll_if_active(const SegmentWriter& segment) {
   const std::lock_guard lock(mutex_);
   VARVE_TRY(check_open());
-  if (!active_ || active_->next_offset() == active_->base_offset()) return Begun();
-  if (active_->begun_ms() > ms) return Begun(active_->begun_ms());
+  if (active_.get() != &segment) return {};
   if (!writing_) VARVE_TRY(begin_writing());
-  VARVE_TRY(roll());
-  return Begun();
-}
-
-std::optional<std::int64_t> Appender::begun_ms() const {
-  const std::lock_guard lock(mutex_);
-  if (!active_) return std::nullopt;
-  return active_->begun_ms();
+  return roll();
 }
 
 Result<void> Appender::ensure_spare() {
@@ -278,6 +278,7 @@ void Appender::install(std::shared_ptr<SegmentWriter> next, SegmentList& list) n
   names_unsynced_ = true;
   spare_noticed_ = false;
   noticed_at_ = 0;
+  first_append_ms_.reset();
 }
 
 // ---- durability --------------------------------------------------------------------------------
@@ -544,6 +545,12 @@ bool Appender::has_unsynced() const {
 std::shared_ptr<SegmentWriter> Appender::active() const {
   const std::lock_guard lock(mutex_);
   return active_;
+}
+
+Filling Appender::filling() const {
+  const std::lock_guard lock(mutex_);
+  if (!active_ || !active_->has_records()) return {};
+  return {active_, active_->position(), first_append_ms_};
 }
 
 SegmentMeta Appender::active_meta() const {

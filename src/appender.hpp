@@ -39,6 +39,13 @@ struct RolledSegment {
   std::shared_ptr<SegmentWriter> writer{};
 };
 
+// The active segment, if it has records.
+struct Filling {
+  std::shared_ptr<SegmentWriter> segment{};
+  Position end{};                                 // of what is sealed in it
+  std::optional<std::int64_t> first_append_ms{};  // unless that was before the log was opened
+};
+
 // Below which offset all is covered by the flush in progress, or else the last one, and the turn that those take who
 // wait for it. One word, for they belong together; offsets leave a bit free.
 class Coverage {
@@ -72,12 +79,8 @@ class Appender {
   // Makes that durable, the names of all files included.
   Result<void> sync(Reach reach = Reach::all);
 
-  // Seals the active segment if it has records and was begun at or before that time. When it was begun, if it has
-  // records and stays.
-  Result<std::optional<std::int64_t>> roll_if_begun_by(std::int64_t ms);
-
-  // When the active segment was begun.
-  std::optional<std::int64_t> begun_ms() const;
+  // Seals that segment, which has records, if it still is the active one.
+  Result<void> roll_if_active(const SegmentWriter& segment);
 
   // Waits until all below `end` is durable, leading flushes if need be. False when the time is over.
   Result<bool> wait_durable(std::uint64_t end, const Deadline& deadline);
@@ -104,6 +107,7 @@ class Appender {
   bool wants_sync() const;  // SyncPolicy::every_bytes is reached
   bool has_unsynced() const;
   std::shared_ptr<SegmentWriter> active() const;
+  Filling filling() const;
   SegmentMeta active_meta() const;                         // id 0: there is none
   SegmentMeta unrecorded_after(std::size_t rolled) const;  // the segment behind that many, as begun
   bool wrote() const;                                      // anything, since the log was opened
@@ -126,6 +130,7 @@ class Appender {
   std::uint32_t sync_lag() const noexcept;
   std::uint32_t lag_to(std::uint64_t position) const noexcept;
   void tick_clock(Ack ack) noexcept;
+  void note_first_append() noexcept;
   void notice_work() noexcept;
   struct Synced {
     std::uint64_t end_offset = 0;
@@ -142,15 +147,17 @@ class Appender {
   const std::uint32_t body_bytes_max_;
   const std::uint32_t epoch_;
   const bool has_policy_;  // SyncPolicy asks for a look at every append
+  const bool rolls_by_age_;
 
   // The end of the log. The lock is held for the placing of records, and for a roll.
   mutable std::mutex mutex_;
   LogEnd end_;                             // of the last segment, while none is active
   std::shared_ptr<SegmentWriter> active_;  // null until the first append to a new or recovered log
-  bool writing_ = false;                   // begin_writing() is done
-  bool clean_on_disk_;                     // the manifest still says so
-  std::int64_t now_ms_;                    // the log's clock: never runs backwards
-  std::uint64_t durable_position_;         // of the durable end, counted through all segments
+  std::optional<std::int64_t> first_append_ms_;  // to the active segment, since the log was opened
+  bool writing_ = false;                         // begin_writing() is done
+  bool clean_on_disk_;                           // the manifest still says so
+  std::int64_t now_ms_;                          // the log's clock: never runs backwards
+  std::uint64_t durable_position_;               // of the durable end, counted through all segments
   std::vector<std::shared_ptr<SegmentFile>> unsynced_;  // rolled since the last flush
   bool names_unsynced_ = false;
   bool list_active_ = false;  // the manifest does not list the active segment yet

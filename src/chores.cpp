@@ -1,7 +1,6 @@
 #include "chores.hpp"
 
 #include <algorithm>
-#include <limits>
 #include <span>
 #include <string>
 #include <utility>
@@ -16,22 +15,24 @@ namespace varve::inline v0::detail {
 
 namespace {
 
-// Sets `next` to then, unless it is earlier. Not later than in an hour, for clocks are set.
-void be_called_in(Deadline& next, std::chrono::milliseconds wait) {
-  const auto then = std::chrono::steady_clock::now() +
-                    std::min<std::chrono::milliseconds>(wait, std::chrono::hours(1));
+constexpr Position behind_begin{segment_header_bytes + begin_frame_bytes};
+
+// Sets `next` to then, unless it is earlier.
+void be_called_at(Deadline& next, std::chrono::steady_clock::time_point then) {
   if (!next || then < *next) next = then;
 }
 
-// The append time of a control frame of a segment; nullopt if no such frame is there.
-std::optional<std::int64_t> time_of_control(const LogCore& core, const SegmentMeta& meta,
-                                            Position position, ControlKind kind) {
-  const auto file =
-      SegmentFile::open(*core.storage, meta.name(), OpenMode::read, core.log, meta.id);
-  if (!file || !(*file)->map(meta.end_position, MapMode::read)) return std::nullopt;
-  MappedSource source(*(*file)->mapping, {meta.end_position}, (*file)->populated.get(),
-                      meta.name());
-  const auto frame = FrameReader(source, (*file)->header.salt).read(position);
+// Not later than in an hour, for clocks are set.
+void be_called_in(Deadline& next, std::chrono::milliseconds wait) {
+  be_called_at(next, std::chrono::steady_clock::now() +
+                         std::min<std::chrono::milliseconds>(wait, std::chrono::hours(1)));
+}
+
+// The append time of a frame of a segment whose frames end there; nullopt if there is none, or none of that kind.
+std::optional<std::int64_t> time_of_frame(const SegmentFile& file, Position end, Position position,
+                                          std::optional<ControlKind> kind) {
+  MappedSource source(*file.mapping, end, file.populated.get(), file.name);
+  const auto frame = FrameReader(source, file.header.salt).read(position);
   if (!frame || !frame->good() || control_kind(*frame) != kind) return std::nullopt;
   return frame->header.append_time_ms;
 }
@@ -83,7 +84,7 @@ Result<void> Chores::sync_when_due(Deadline& next) {
   // While everything is durable there is nothing to wake up for: the next append tells.
   const bool unsynced = timed && appender_.has_unsynced();
   if (!appender_.wants_sync() && !(unsynced && now >= due)) {
-    if (unsynced) next = std::min(next.value_or(due), due);
+    if (unsynced) be_called_at(next, due);
     return {};
   }
   auto synced = appender_.sync();
@@ -94,21 +95,24 @@ Result<void> Chores::sync_when_due(Deadline& next) {
 
 // So that what is too old can go even where little is appended.
 Result<void> Chores::roll_when_old(Deadline& next) {
-  using std::chrono::milliseconds;
-  milliseconds limit = core_->options.segment_age;
-  if (const milliseconds age = core_->options.retention.age; age > age.zero())
-    limit = limit > limit.zero() ? std::min(limit, age) : age;
-  if (limit <= limit.zero()) return {};
+  const auto limit = filling_time(core_->options);
+  if (limit == limit.zero()) return {};
+  const Filling filling = appender_.filling();
+  if (!filling.segment) return {};
+  auto first = filling.first_append_ms;
+  const SegmentFile& file = *filling.segment->shared_file();
+  if (!first) first = time_of_frame(file, filling.end, behind_begin, std::nullopt);
   const std::int64_t now = now_ms(core_->options.environment.get(), Precision::exact);
-  VARVE_TRY_ASSIGN(const auto begun, appender_.roll_if_begun_by(now - limit.count()));
-  if (begun) be_called_in(next, milliseconds(*begun + limit.count() - now));
+  const auto age = age_at(now, first.value_or(file.header.created_ms));
+  if (age >= limit) return appender_.roll_if_active(*filling.segment);
+  be_called_in(next, limit - age);
   return {};
 }
 
 // What retention asks for.
 Result<void> Chores::forget_old(Deadline& next) {
   const Retention& retention = core_->options.retention;
-  if (retention.bytes == 0 && retention.age <= retention.age.zero()) return {};
+  if (!forgets(retention)) return {};
   const std::int64_t now = now_ms(core_->options.environment.get(), Precision::exact);
   std::vector<SegmentMeta> gone;
   {
@@ -125,10 +129,7 @@ Result<void> Chores::forget_old(Deadline& next) {
     if (expiry.next_in) be_called_in(next, *expiry.next_in);
     if (expiry.segments == 0) return {};
     std::uint64_t start = list->sealed[expiry.segments - 1].end_offset;
-    const std::int64_t since = retention.pin_age > retention.pin_age.zero()
-                                   ? now - retention.pin_age.count()
-                                   : std::numeric_limits<std::int64_t>::min();
-    if (const auto lowest = core_->pins.lowest(since); lowest && *lowest < start) {
+    if (const auto lowest = core_->pins.lowest(retention, now); lowest && *lowest < start) {
       be_called_in(next, std::chrono::minutes(1));
       start = 0;
       for (const SegmentMeta& meta : list->sealed)
@@ -143,16 +144,24 @@ Result<void> Chores::forget_old(Deadline& next) {
 
 // When the last record of list.sealed[i] was appended, or the first behind it: the end of a segment tells.
 std::optional<std::int64_t> Chores::last_append_ms(const SegmentList& list, std::size_t i) const {
-  const SegmentMeta& meta = list.sealed[i];
-  if (meta.end_position >= segment_header_bytes + end_frame_bytes) {
-    if (const auto time = time_of_control(*core_, meta, {meta.end_position - end_frame_bytes},
-                                          ControlKind::segment_end))
-      return time;
+  const auto open = [&](std::size_t which) -> std::shared_ptr<const SegmentFile> {
+    if (which == list.sealed.size()) return list.active ? list.active->file : nullptr;
+    const auto opened = core_->segments.open(list.sealed[which]);
+    return opened ? opened->file : nullptr;
+  };
+  const Position end{list.sealed[i].end_position};
+  if (end.value >= segment_header_bytes + end_frame_bytes) {
+    if (const auto file = open(i)) {
+      if (const auto time =
+              time_of_frame(*file, end, {end.value - end_frame_bytes}, ControlKind::segment_end))
+        return time;
+    }
   }
   // One that was torn, or salvaged, has no end. Its successor's begin is not earlier.
-  if (i + 1 == list.sealed.size()) return appender_.begun_ms();
-  return time_of_control(*core_, list.sealed[i + 1], {segment_header_bytes},
-                         ControlKind::segment_begin);
+  const auto successor = open(i + 1);
+  if (!successor) return std::nullopt;
+  return time_of_frame(*successor, behind_begin, {segment_header_bytes},
+                       ControlKind::segment_begin);
 }
 
 // A failure that may have left the manifest's name in doubt ends the log's taking of appends: a later
@@ -226,7 +235,7 @@ Result<void> Chores::record_clean() {
   const LogEnd end = appender_.end();
   const auto active = appender_.active();
   // A segment that was begun but got no record would stand in the way of one that starts at the same offset.
-  const bool empty = active && active->next_offset() == active->base_offset();
+  const bool empty = active && !active->has_records();
   if (active && !empty) {
     (void)write_index(*active, active->meta(false));  // only a convenience
     if (auto trimmed = trim_active(*active); !trimmed) {

@@ -14,6 +14,7 @@
 #include "process.hpp"
 #include "reader_impl.hpp"
 #include "recovery.hpp"
+#include "retention.hpp"
 #include "varve/detail/format.hpp"
 #include "varve/detail/guard.hpp"
 #include "varve/detail/try.hpp"
@@ -201,7 +202,8 @@ Result<void> Log::Impl::start_background() {
     return next;
   });
   appender->on_work([this] { ahead.place->notify(); }, [this] { recorder.place->notify(); });
-  recorder.place->notify();  // what was left undone before, or has grown old since
+  if (forgets(core->options.retention) || filling_time(core->options).count() != 0)
+    recorder.place->notify();  // for what has grown old since the log was open last
   return {};
 }
 

@@ -1,5 +1,7 @@
 #include "varve/pin.hpp"
 
+#include <algorithm>
+#include <cstdint>
 #include <utility>
 
 #include "pin_impl.hpp"
@@ -16,6 +18,11 @@ Offset Pin::offset() const noexcept {
   return {impl_->place->offset};
 }
 
-void Pin::move_to(Offset offset) noexcept { impl_->move_to(offset.value); }
+void Pin::move_to(Offset offset) noexcept {
+  const std::int64_t moved = impl_->now();
+  const auto lock = impl_->core->pins.lock();
+  impl_->place->offset = std::max(impl_->place->offset, offset.value);
+  impl_->place->moved_ms = moved;
+}
 
 }  // namespace varve::inline v0

@@ -1,7 +1,6 @@
 // Pin::Impl: a pin's place among those of its log.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -22,13 +21,6 @@ struct Pin::Impl {
   ~Impl() {
     const auto lock = core->pins.lock();
     core->pins.remove(place);
-  }
-
-  void move_to(std::uint64_t offset) noexcept {
-    const std::int64_t moved = now();
-    const auto lock = core->pins.lock();
-    place->offset = std::max(place->offset, offset);
-    place->moved_ms = moved;
   }
 
   std::int64_t now() const noexcept {

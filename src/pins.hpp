@@ -7,6 +7,9 @@
 #include <mutex>
 #include <optional>
 
+#include "retention.hpp"
+#include "varve/options.hpp"
+
 namespace varve::inline v0::detail {
 
 class Pins {
@@ -24,11 +27,15 @@ class Pins {
   Place add(One one) { return pins_.insert(pins_.end(), one); }
   void remove(Place place) noexcept { pins_.erase(place); }
 
-  // The lowest offset pinned by any that was moved after `since_ms`.
-  std::optional<std::uint64_t> lowest(std::int64_t since_ms) const noexcept {
+  // The lowest offset pinned by any that is not older than it may be.
+  std::optional<std::uint64_t> lowest(const Retention& retention,
+                                      std::int64_t now_ms) const noexcept {
     std::optional<std::uint64_t> found;
-    for (const One& one : pins_)
-      if (one.moved_ms > since_ms) found = std::min(found.value_or(one.offset), one.offset);
+    for (const One& one : pins_) {
+      const bool ages = retention.pin_age > retention.pin_age.zero();
+      if (ages && age_at(now_ms, one.moved_ms) >= retention.pin_age) continue;
+      found = std::min(found.value_or(one.offset), one.offset);
+    }
     return found;
   }
 

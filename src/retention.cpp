@@ -1,5 +1,8 @@
 #include "retention.hpp"
 
+#include <algorithm>
+#include <limits>
+
 namespace varve::inline v0::detail {
 
 Expiry expire(const Retention& retention, const Holdings& holdings) {
@@ -11,8 +14,7 @@ Expiry expire(const Retention& retention, const Holdings& holdings) {
       if (retention.age <= retention.age.zero()) break;
       const auto last = holdings.last_append_ms(expiry.segments);
       if (!last) break;
-      // A clock that was set back makes nothing older.
-      const std::chrono::milliseconds age(*last < holdings.now_ms ? holdings.now_ms - *last : 0);
+      const std::chrono::milliseconds age = age_at(holdings.now_ms, *last);
       if (age < retention.age) {
         expiry.next_in = retention.age - age;
         break;
@@ -21,6 +23,26 @@ Expiry expire(const Retention& retention, const Holdings& holdings) {
     ++expiry.segments;
   }
   return expiry;
+}
+
+bool forgets(const Retention& retention) noexcept {
+  return retention.bytes != 0 || retention.age > retention.age.zero();
+}
+
+std::chrono::milliseconds filling_time(const Options& options) noexcept {
+  constexpr auto never = std::chrono::milliseconds::zero();
+  const auto segment_age = std::max(options.segment_age, never);
+  const auto age = std::max(options.retention.age, never);
+  return segment_age == never || age == never ? std::max(segment_age, age)
+                                              : std::min(segment_age, age);
+}
+
+std::chrono::milliseconds age_at(std::int64_t now_ms, std::int64_t since_ms) noexcept {
+  if (now_ms <= since_ms) return {};
+  constexpr std::uint64_t most = std::numeric_limits<std::int64_t>::max();
+  const std::uint64_t passed =
+      static_cast<std::uint64_t>(now_ms) - static_cast<std::uint64_t>(since_ms);
+  return std::chrono::milliseconds(static_cast<std::int64_t>(std::min(passed, most)));
 }
 
 }  // namespace varve::inline v0::detail

@@ -1,4 +1,4 @@
-// Retention: how many of a log's oldest segments are given up.
+// Retention: how many of a log's oldest segments are given up, and what is old.
 #pragma once
 
 #include <chrono>
@@ -28,5 +28,14 @@ struct Expiry {
 };
 
 Expiry expire(const Retention& retention, const Holdings& holdings);
+
+// Whether it ever gives up anything.
+bool forgets(const Retention& retention) noexcept;
+
+// How long a segment takes records before it is sealed for its age, so that the log can forget them; zero: for ever.
+std::chrono::milliseconds filling_time(const Options& options) noexcept;
+
+// What has passed since. A clock that was set back makes nothing older.
+std::chrono::milliseconds age_at(std::int64_t now_ms, std::int64_t since_ms) noexcept;
 
 }  // namespace varve::inline v0::detail

@@ -49,8 +49,7 @@ class SegmentWriter {
                                                        const SegmentMeta& meta,
                                                        const SegmentState& state,
                                                        std::shared_ptr<GrowingIndex> index) {
-    if (!can_go_on(file->header, state.position))
-      return damage_error(file->name, "its frames leave no room for the segment's last one");
+    if (!can_go_on(file->header, state.position)) return damage_error(file->name, no_room_to_go_on);
     VARVE_TRY(file->map(file->header.capacity, MapMode::read_write));
     VARVE_TRY_ASSIGN(const std::uint64_t size, file->file->size());
     auto writer = std::shared_ptr<SegmentWriter>(
@@ -63,11 +62,6 @@ class SegmentWriter {
     writer->next_sequence_ = state.next_sequence;
     writer->newest_ms_ = writer->newest_before_frame_ = state.newest_ms;
     writer->allocated_ = size;
-    MappedSource source(*writer->file_->mapping, state.position, nullptr, writer->file_->name);
-    VARVE_TRY_ASSIGN(const Frame first,
-                     FrameReader(source, writer->file_->header.salt).read({segment_header_bytes}));
-    writer->begun_ms_ =
-        first.header_valid ? first.header.append_time_ms : writer->file_->header.created_ms;
     return writer;
   }
 
@@ -78,9 +72,9 @@ class SegmentWriter {
   std::uint64_t base_offset() const noexcept { return base_offset_; }
   std::uint64_t base_position() const noexcept { return base_position_; }
   std::uint64_t capacity() const noexcept { return file_->header.capacity; }
-  std::int64_t begun_ms() const noexcept { return begun_ms_; }  // the log's time of its begin
   std::uint64_t next_offset() const noexcept { return next_offset_; }
   std::uint64_t next_sequence() const noexcept { return next_sequence_; }
+  bool has_records() const noexcept { return next_offset_ != base_offset_; }
   Position position() const noexcept { return store_.position(); }
   bool open_frame_empty() const noexcept { return store_.open_count() == 0; }
   std::int64_t newest_ms() const noexcept { return newest_ms_.load(std::memory_order_relaxed); }
@@ -109,7 +103,6 @@ class SegmentWriter {
     base_offset_ = next_offset_ = fields.base_offset;
     base_sequence_ = next_sequence_ = fields.sequence;
     base_position_ = begin.base_position;
-    begun_ms_ = fields.append_time_ms;
     std::byte body[begin_body_bytes] = {};
     store_le(body, static_cast<std::uint32_t>(ControlKind::segment_begin));
     store_le(body + 8, begin.base_position);
@@ -270,7 +263,6 @@ class SegmentWriter {
   std::uint64_t base_offset_ = 0;
   std::uint64_t base_position_ = 0;
   std::uint64_t base_sequence_ = 0;
-  std::int64_t begun_ms_ = no_time;
   std::uint64_t next_offset_ = 0;
   std::uint64_t next_sequence_ = 0;
   std::uint64_t takes_bytes_ = 0;  // the greatest body that the open frame may get without any ado
