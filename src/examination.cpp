@@ -111,9 +111,7 @@ class Examiner {
       goes_on = goes_on || more;
     }
     if (!goes_on) return {};
-    // Unless a writer has just gone on: then the manifest has changed, too.
-    const auto now = load_manifest(storage_);
-    if (now && *now && (**now).generation == found_.manifest.generation) {
+    if (!manifest_changed()) {  // else a writer has just gone on
       found_.damage.push_back(
           {std::string(manifest_name), {}, {}, {}, "an older copy: the log goes on behind it"});
     }
@@ -123,13 +121,18 @@ class Examiner {
     return {};
   }
 
+  // Whether there is another manifest by now, or none.
+  bool manifest_changed() {
+    const auto now = load_manifest(storage_);
+    return !now || !*now || (**now).generation != found_.manifest.generation;
+  }
+
   // Whether a segment goes on behind where it was closed. If not even the next frame's place is there, that is damage.
   Result<bool> goes_on_behind(ExaminedSegment& segment) {
     const Position end{segment.meta.end_position};
     if (!segment.header || segment.file_size < end.value) return false;
     if (!can_go_on(*segment.header, end)) {
-      segment.damage.push_back(
-          {segment.name(), {}, {}, {}, "its frames leave no room for the segment's last one"});
+      segment.damage.push_back({segment.name(), {}, {}, {}, no_room_to_go_on});
     }
     VARVE_TRY_ASSIGN(const auto file, SegmentFile::open(storage_, segment.name(), OpenMode::read,
                                                         found_.manifest.log, segment.meta.id));
@@ -275,11 +278,8 @@ class Examiner {
     if (!surveyed && surveyed.error() != Errc::corrupt) return surveyed.error();
     if (surveyed && surveyed->lost.empty()) return {};
     // Unless a writer has changed meanwhile what the log consists of.
-    const auto now = load_manifest(storage_);
     VARVE_TRY_ASSIGN(const Inventory inventory, take_inventory(storage_));
-    if (!now || !*now || (**now).generation != found_.manifest.generation ||
-        inventory.segments != found_.inventory.segments)
-      return {};
+    if (manifest_changed() || inventory.segments != found_.inventory.segments) return {};
     if (surveyed)
       found_.damage = surveyed->lost;
     else

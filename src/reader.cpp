@@ -225,7 +225,6 @@ Result<bool> Reader::Impl::enter_whole_frame(const Frame& frame) {
 void Reader::Impl::take_header(const FrameHeader& header) noexcept {
   frame_base_ = header.base_offset;
   frame_index_ = 0;
-  frame_time_ms_ = header.append_time_ms;
   frame_position_ = position_;
   record.epoch = {header.epoch};
   record.append_time = Timestamp(std::chrono::milliseconds(header.append_time_ms));
@@ -241,7 +240,7 @@ Result<bool> Reader::Impl::take_record() {
     }
     return false;
   }
-  if (!decode_record(rest, frame_time_ms_, record)) {
+  if (!decode_record(rest, frame_time_ms(), record)) {
     in_frame_ = false;
     return damaged_record(frame_position_);
   }

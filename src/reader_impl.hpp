@@ -74,12 +74,10 @@ struct Reader::Impl : detail::RecordCursor {
   bool growing_ = false;
   Position frame_position_{};
   std::uint64_t frame_base_ = 0;
-  std::uint32_t frame_index_ =
-      0;  // of the next record in the frame; behind it while take() goes on
+  std::uint32_t frame_index_ = 0;  // of the next record in it; behind that while take() goes on
   std::uint32_t frame_count_ = 0;
   std::uint64_t frame_bytes_ = 0;  // growing: of the records verified so far,
   std::uint64_t running_ = 0;      // and the running check behind them
-  std::int64_t frame_time_ms_ = 0;
 };
 
 namespace detail {

@@ -118,13 +118,12 @@ TEST_CASE("group commit: who came too late for a flush leads the next one, if no
           "[concurrency][tsan]") {
   const auto storage = std::make_shared<FaultyStorage>(make_memory_storage());
   std::atomic<bool> flushing{false};
-  std::atomic<bool> go_on{false};
+  std::atomic<bool> go_on{true};
   storage->on_call([&](StorageOp op, std::string_view) {
     if (op != StorageOp::sync || go_on) return;
     flushing = true;
     while (!go_on) std::this_thread::yield();
   });
-  go_on = true;
   Log log = open_log(storage);
   REQUIRE(append_text(log, "makes the segment", {Ack::disk}));
   go_on = false;

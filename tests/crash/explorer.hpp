@@ -226,8 +226,11 @@ class Explorer {
     const Survived survived =
         cut.keep == 1.0 && !faults_ ? Survived::process_death : Survived::power_loss;
     if (std::string what = check(std::move(storage), survived); !what.empty())
-      wrong_ = where + ", cut {" + std::to_string(cut.seed) + ", " + std::to_string(cut.keep) +
-               "}: " + what;
+      wrong_ =
+          where +
+          (death ? ", process killed"
+                 : ", cut {" + std::to_string(cut.seed) + ", " + std::to_string(cut.keep) + "}") +
+          ": " + what;
   }
 
   // Recovers a state, holds it to the journal, appends, and loses the power again.

@@ -200,7 +200,7 @@ TEST_CASE("read-only: after closing nothing new is seen", "[log][read_only]") {
   REQUIRE(log.close());
 }
 
-TEST_CASE("read only: what a writer changes meanwhile, again and again, is no damage",
+TEST_CASE("read-only: what a writer changes meanwhile, again and again, is no damage",
           "[log][read_only]") {
   const auto medium = make_memory_storage();
   Log writer = open_log(medium);

@@ -96,6 +96,7 @@ TEST_CASE("event count: a notification of one wakes one after the other", "[even
     while (woken == before) std::this_thread::yield();
   }
   for (std::thread& waiter : waiters) waiter.join();
+  CHECK(woken == waiting);
 }
 
 // Each side changes its word and tells; the other waits for that. A lost wake-up would hang here.

@@ -12,9 +12,8 @@ namespace varve::inline v0::detail {
 struct RecordCursor {
   RecordView record{};     // the last one taken; its epoch and append time are the frame's
   std::uint64_t next = 0;  // the offset that comes next
-  std::uint64_t stop =
-      0;         // take() may go on below it: the frame's records are verified and visible
-  Bytes rest{};  // those records, from `next` on
+  std::uint64_t stop = 0;  // below it take() may go on: those of the frame are verified and visible
+  Bytes rest{};            // they, from `next` on
 
   // Moves to the next record, if it is in the frame and of the plain kind, as nearly all are. False, and nothing
   // done, for all others. Inline, for a call would take as long as the rest.
@@ -23,10 +22,13 @@ struct RecordCursor {
     // A frame ahead, as much as a small record is: fetched while records are looked at, not all at once to be hashed.
     __builtin_prefetch(rest.data() + ahead_bytes);
     __builtin_prefetch(rest.data() + ahead_bytes + 64);
-    if (!decode_plain_record(rest, record.append_time.time_since_epoch().count(), record))
-      return false;
+    if (!decode_plain_record(rest, frame_time_ms(), record)) return false;
     record.offset = {next++};
     return true;
+  }
+
+  std::int64_t frame_time_ms() const noexcept {
+    return record.append_time.time_since_epoch().count();
   }
 
   static constexpr std::size_t ahead_bytes = 4096;

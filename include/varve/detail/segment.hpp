@@ -84,6 +84,7 @@ inline Result<SegmentHeader> parse_segment_header(Bytes block, const std::string
 inline bool can_go_on(const SegmentHeader& header, Position end) noexcept {
   return end.value + frame_header_bytes + end_frame_bytes <= header.capacity;
 }
+inline constexpr char no_room_to_go_on[] = "its frames leave no room for the segment's last one";
 
 // An open segment file. Shared by all who read it; what they read stays mapped as long as they hold it.
 struct SegmentFile {
