@@ -210,14 +210,9 @@ Result<void> Chores::record_rolled() {
   return {};
 }
 
-// Not synced: it carries its own check, and a torn one is rebuilt.
 Result<void> Chores::write_index(const SegmentWriter& writer, const SegmentMeta& meta) {
-  const auto bytes = encode_index(*writer.index(), {core_->log, meta.id, meta.end_position});
-  const std::string name = index_name({meta.base_offset});
-  const std::string new_name = offset_name({meta.base_offset}, index_new_suffix);
-  VARVE_TRY_ASSIGN(auto file, core_->storage->open(new_name, OpenMode::create));
-  VARVE_TRY(file->write_at({0}, bytes));
-  return core_->storage->rename(new_name, name);
+  return store_index(*core_->storage, *writer.index(), {meta.base_offset},
+                     {core_->log, meta.id, meta.end_position});
 }
 
 // Gives back the room reserved behind the end. The next frame's place stays, for those who look there

@@ -480,6 +480,16 @@ class FileStorage final : public StorageBackend {
     return {};
   }
 
+  Result<void> share(std::string_view name, StorageBackend& to) override {
+    if (auto valid = check_name(name); !valid) return valid;
+    const auto* const other = dynamic_cast<const FileStorage*>(&to);
+    if (other == nullptr) return StorageBackend::share(name, to);
+    const std::string owned(name);
+    if (::linkat(fd(), owned.c_str(), other->fd(), owned.c_str(), 0) != 0)
+      return failure(directory_->path_of(name), "link into " + other->directory_->path);
+    return {};
+  }
+
   Result<void> remove(std::string_view name) override {
     if (auto valid = check_name(name); !valid) return valid;
     if (::unlinkat(fd(), std::string(name).c_str(), 0) != 0) {

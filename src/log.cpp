@@ -299,6 +299,27 @@ Result<Pin> Log::pin(Offset from) const {
   return Pin(std::make_unique<Pin::Impl>(core, from.value));
 }
 
+Result<SnapshotReport> Log::snapshot(const std::filesystem::path& directory,
+                                     const SnapshotOptions& options) const {
+  VARVE_TRY_ASSIGN(const auto to, open_file_storage(directory, true));
+  return snapshot(*to, options);
+}
+
+Result<SnapshotReport> Log::snapshot(StorageBackend& to, const SnapshotOptions& options) const {
+  const std::shared_ptr<LogCore>& core = impl_->core;
+  std::unique_ptr<Pin::Impl> kept;
+  if (impl_->appender) {
+    VARVE_TRY(impl_->check_writable());
+    {
+      const auto lock = core->pins.lock();
+      kept = std::make_unique<Pin::Impl>(core, core->marks.start.load(std::memory_order_acquire));
+    }
+    VARVE_TRY(impl_->told(impl_->appender->sync()));
+    VARVE_TRY(impl_->told(impl_->chores->record_rolled()));
+  }
+  return varve::snapshot(*core->storage, to, options);
+}
+
 Result<void> Log::tick() {
   if (!impl_->appender || !impl_->here() || impl_->core->closed.load()) return {};
   Deadline ignored;

@@ -224,12 +224,8 @@ void tidy(StorageBackend& storage, const LogId& log, const TailSegment& segment)
     const std::uint64_t size = (segment.meta.end_position + page - 1) / page * page;
     if (size < segment.file_size) (void)segment.file->file->resize(size);
   }
-  const auto bytes =
-      encode_index(*segment.index, {log, segment.meta.id, segment.meta.end_position});
-  const std::string name = offset_name({segment.meta.base_offset}, index_new_suffix);
-  auto file = storage.open(name, OpenMode::create);
-  if (file && (*file)->write_at({0}, bytes))
-    (void)storage.rename(name, index_name({segment.meta.base_offset}));
+  (void)store_index(storage, *segment.index, {segment.meta.base_offset},
+                    {log, segment.meta.id, segment.meta.end_position});
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "clock.hpp"
 #include "examination.hpp"
+#include "file_copy.hpp"
 #include "varve/detail/filename.hpp"
 #include "varve/detail/store.hpp"
 #include "varve/detail/try.hpp"
@@ -210,18 +211,10 @@ class Salvager {
   }
 
   Result<void> copy(const std::string& name) {
-    constexpr std::size_t chunk = 1u << 20;
     VARVE_TRY_ASSIGN(const auto from, storage_.open(name, OpenMode::read));
     VARVE_TRY_ASSIGN(const std::uint64_t size, from->size());
     VARVE_TRY_ASSIGN(const auto to, storage_.open(name + suffix_, OpenMode::create));
-    std::vector<std::byte> buffer(static_cast<std::size_t>(std::min<std::uint64_t>(size, chunk)));
-    for (std::uint64_t at = 0; at < size;) {
-      VARVE_TRY_ASSIGN(const std::size_t read, from->read_at({at}, buffer));
-      if (read == 0) break;
-      VARVE_TRY(to->write_at({at}, Bytes{buffer}.first(read)));
-      at += read;
-    }
-    VARVE_TRY(to->sync());
+    VARVE_TRY(copy_bytes(*from, *to, size));
     report_.copies.push_back(name + suffix_);
     return {};
   }

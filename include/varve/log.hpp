@@ -16,6 +16,7 @@
 #include "varve/reader.hpp"
 #include "varve/record.hpp"
 #include "varve/result.hpp"
+#include "varve/snapshot.hpp"
 #include "varve/storage.hpp"
 #include "varve/types.hpp"
 
@@ -86,6 +87,13 @@ class VARVE_EXPORT Log {
   // Errors: Errc::offset_out_of_range outside [start_offset(), end_offset()]; Errc::read_only, for
   // a log is forgotten by its writer.
   Result<Pin> pin(Offset from) const;
+
+  // Makes `directory`, which is made if it is missing and must be empty, a log of its own with all records that were
+  // appended before the call: see snapshot.hpp, also for the errors. Makes them durable here first, and keeps
+  // Options::retention from them meanwhile. Appends go on. Also of a log opened for reading.
+  Result<SnapshotReport> snapshot(const std::filesystem::path& directory,
+                                  const SnapshotOptions& options = {}) const;
+  Result<SnapshotReport> snapshot(StorageBackend& to, const SnapshotOptions& options = {}) const;
 
   // The offsets of the first record kept, of the next one appended, and of the first that a loss of
   // power might take.

@@ -137,6 +137,13 @@ class StorageBackend {
   virtual Result<void> rename(std::string_view from, std::string_view to) = 0;
   virtual Result<void> remove(std::string_view name) = 0;
 
+  // Gives the file the same name in `to`, too, without copying it: neither may be written any more. Only where both
+  // are of one kind, and near each other: std::errc::operation_not_supported, cross_device_link and the like
+  // mean that it must be copied.
+  virtual Result<void> share(std::string_view name, StorageBackend& /*to*/) {
+    return Error(std::make_error_code(std::errc::operation_not_supported), std::string(name));
+  }
+
   // Returns once all names created, renamed and removed so far would survive a loss of power.
   virtual Result<void> sync_names() = 0;
 

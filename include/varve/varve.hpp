@@ -15,6 +15,7 @@
 #include "varve/record.hpp"
 #include "varve/result.hpp"
 #include "varve/salvage.hpp"
+#include "varve/snapshot.hpp"
 #include "varve/storage.hpp"
 #include "varve/types.hpp"
 #include "varve/version.hpp"

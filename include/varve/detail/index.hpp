@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "varve/detail/endian.hpp"
+#include "varve/detail/filename.hpp"
 #include "varve/detail/format.hpp"
 #include "varve/detail/try.hpp"
 #include "varve/result.hpp"
@@ -182,6 +183,16 @@ inline std::vector<std::byte> encode_index(const GrowingIndex& index, const Inde
   }
   store_le(at + 56, index_check(file));
   return file;
+}
+
+// Writes a segment's .idx. Not synced: it carries its own check, and a torn one is rebuilt.
+inline Result<void> store_index(StorageBackend& storage, const GrowingIndex& index, Offset base,
+                                const IndexIdentity& of) {
+  const auto bytes = encode_index(index, of);
+  const std::string new_name = offset_name(base, index_new_suffix);
+  VARVE_TRY_ASSIGN(auto file, storage.open(new_name, OpenMode::create));
+  VARVE_TRY(file->write_at({0}, bytes));
+  return storage.rename(new_name, index_name(base));
 }
 
 // The index of a sealed segment, read from its file through a mapping: it costs page cache, no memory.

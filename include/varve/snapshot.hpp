@@ -1,0 +1,45 @@
+// Snapshots: a log as it is at one moment, as a log of its own. What backups are made of.
+#pragma once
+
+#include <cstdint>
+
+#include "varve/export.hpp"
+#include "varve/inspect.hpp"
+#include "varve/result.hpp"
+#include "varve/storage.hpp"
+#include "varve/types.hpp"
+
+namespace varve::inline v0 {
+
+struct SnapshotOptions {
+  // Sealed segments, which never change again, become second names of the same files where the storage can do that
+  // (hard links): at once, and without taking room. They then share what a failing medium does to them.
+  bool share = true;
+
+  Progress progress{};  // bytes put in place, of all there are
+};
+
+struct SnapshotReport {
+  OffsetRange offsets{};  // of the records in it
+  std::uint64_t segments = 0;
+  std::uint64_t shared = 0;        // of these
+  std::uint64_t bytes = 0;         // of all segments
+  std::uint64_t bytes_copied = 0;  // what was not shared
+};
+
+// Makes `to`, which must be empty, a log with the records that can be read in `from` now; it is durable, closed
+// properly, and has the same log id. Changes nothing in `from`, and works beside a writer, who does not wait for it;
+// what that truncates meanwhile may be left out. See Log::snapshot for a log that is open.
+//
+// Errors: Errc::corrupt (durable records of `from` are damaged), ENOTEMPTY, Errc::locked, Errc::no_space or the system's
+// own; `to` is then as empty as it was, but for what could not be removed. A snapshot that was interrupted has no
+// manifest, and is refused as a log.
+VARVE_EXPORT Result<SnapshotReport> snapshot(StorageBackend& from, StorageBackend& to,
+                                             const SnapshotOptions& options = {});
+
+// Makes `to`, which must be empty, the log that `backup` holds. Shares nothing with it, and verifies every byte of
+// both: a backup that is damaged is refused (Errc::corrupt) before anything is written.
+VARVE_EXPORT Result<SnapshotReport> restore(StorageBackend& backup, StorageBackend& to,
+                                            const Progress& progress = {});
+
+}  // namespace varve::inline v0

@@ -1,0 +1,241 @@
+#include "varve/snapshot.hpp"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "examination.hpp"
+#include "file_copy.hpp"
+#include "recovery.hpp"
+#include "survey_text.hpp"
+#include "varve/detail/filename.hpp"
+#include "varve/detail/index.hpp"
+#include "varve/detail/try.hpp"
+
+namespace varve::inline v0 {
+
+using namespace detail;
+
+namespace {
+
+// Whether a storage could not share a file for reasons that do not keep anybody from copying it.
+bool must_be_copied(const Error& error) {
+  for (const std::errc reason : {std::errc::operation_not_supported, std::errc::cross_device_link,
+                                 std::errc::operation_not_permitted, std::errc::too_many_links})
+    if (error.code() == reason) return true;
+  return false;
+}
+
+bool is_missing(const Error& error) { return error.code() == std::errc::no_such_file_or_directory; }
+
+class Snapshotter {
+ public:
+  Snapshotter(StorageBackend& from, StorageBackend& to, const SnapshotOptions& options)
+      : from_(from), to_(to), options_(options) {}
+
+  Result<SnapshotReport> run() {
+    VARVE_TRY(check_empty());  // a lock is a file, too: where something else is, none is made
+    VARVE_TRY_ASSIGN(const auto lock, to_.lock());
+    VARVE_TRY(check_empty());
+    auto taken = take();
+    if (taken) return std::move(report_);
+    empty_again();
+    return taken.error();
+  }
+
+ private:
+  Result<void> check_empty() {
+    VARVE_TRY_ASSIGN(const auto entries, to_.list());
+    for (const FileEntry& entry : entries) {
+      if (entry.name == lock_name || entry.name == "lost+found") continue;
+      return Error(std::make_error_code(std::errc::directory_not_empty),
+                   to_.describe() + ": it holds '" + entry.name + "'");
+    }
+    return {};
+  }
+
+  // The lock is held and there was nothing, so all of it is this snapshot's.
+  void empty_again() {
+    const auto entries = to_.list();
+    if (!entries) return;
+    for (const FileEntry& entry : *entries)
+      if (is_varve_name(entry.name) && entry.name != lock_name) (void)to_.remove(entry.name);
+  }
+
+  // From the newest segment to the oldest: truncation goes the other way, so what is there when it is looked for was
+  // not overtaken by it.
+  Result<void> take() {
+    VARVE_TRY_ASSIGN(Recovered found, recover_for_reading(from_, Options{}));
+    if (!found.report.lost.empty())
+      return Error(Errc::corrupt, from_.describe() + ": " + describe(found.report.lost.front()));
+    manifest_ = std::move(found.manifest);
+    manifest_.dropped.clear();
+    auto& segments = manifest_.segments;
+    if (!segments.empty() && !segments.back().sealed) segments.pop_back();
+    if (found.active) found.sealed_tail.push_back(*std::move(found.active));
+    for (const SegmentMeta& meta : segments) total_ += meta.end_position;
+    for (const TailSegment& segment : found.sealed_tail) total_ += segment.meta.end_position;
+
+    std::vector<SegmentMeta> tail;
+    for (TailSegment& segment : found.sealed_tail) VARVE_TRY(copy_tail(segment, tail));
+    std::size_t first = segments.size();
+    for (; first > 0; --first) {
+      auto put = put_sealed(segments[first - 1]);
+      if (put) continue;
+      if (!is_missing(put.error()) || !was_truncated(segments[first - 1])) return put;
+      manifest_.start_offset = segments[first - 1].end_offset;
+      break;
+    }
+    segments.erase(segments.begin(), segments.begin() + static_cast<std::ptrdiff_t>(first));
+    segments.insert(segments.end(), tail.begin(), tail.end());
+    return commit(found.end);
+  }
+
+  // Whether a segment that is not there was given up by a writer since.
+  bool was_truncated(const SegmentMeta& meta) const {
+    const auto now = load_manifest(from_);
+    return now && *now && (**now).log == manifest_.log && (**now).start_offset >= meta.end_offset;
+  }
+
+  Result<void> put_sealed(const SegmentMeta& meta) {
+    const std::string name = meta.name();
+    Result<void> shared = Error(std::make_error_code(std::errc::operation_not_supported));
+    if (options_.share) shared = from_.share(name, to_);
+    if (!shared && !must_be_copied(shared.error())) return shared;
+    if (shared) {
+      ++report_.shared;
+    } else {
+      VARVE_TRY_ASSIGN(const auto file,
+                       SegmentFile::open(from_, name, OpenMode::read, manifest_.log, meta.id));
+      VARVE_TRY_ASSIGN(const auto copy, to_.open(name, OpenMode::create));
+      VARVE_TRY_ASSIGN(const std::uint64_t copied,
+                       copy_bytes(*file->file, *copy, meta.end_position));
+      report_.bytes_copied += copied;
+    }
+    VARVE_TRY_ASSIGN(const auto put,
+                     SegmentFile::open(to_, name, OpenMode::read, manifest_.log, meta.id));
+    VARVE_TRY_ASSIGN(const std::uint64_t size, put->file->size());
+    if (size < meta.end_position)
+      return damage_error(name, "the file has " + std::to_string(size) +
+                                    " bytes, its records need " +
+                                    std::to_string(meta.end_position));
+    put_index(index_name({meta.base_offset}), shared.has_value());
+    count(meta);
+    return {};
+  }
+
+  // Only a convenience: a missing one is rebuilt.
+  void put_index(const std::string& name, bool share) {
+    if (share && from_.share(name, to_)) return;
+    const auto file = from_.open(name, OpenMode::read);
+    if (!file) return;
+    const auto size = (*file)->size();
+    if (!size) return;
+    const auto copy = to_.open(name, OpenMode::create);
+    if (!copy || !copy_bytes(**file, **copy, *size)) (void)to_.remove(name);
+  }
+
+  // A segment that may be growing. What the copy holds is what a reader of the copy would say: a frame that was being
+  // written while it was copied may look torn, and is whole the next time.
+  Result<void> copy_tail(const TailSegment& segment, std::vector<SegmentMeta>& tail) {
+    const std::string name = segment.meta.name();
+    VARVE_TRY_ASSIGN(const auto copy, to_.open(name, OpenMode::create));
+    SegmentScan scan;
+    std::unique_ptr<GrowingIndex> index;
+    constexpr int attempts = 20;
+    for (int attempt = 1;; ++attempt) {
+      VARVE_TRY_ASSIGN(const std::uint64_t size, segment.file->file->size());
+      VARVE_TRY(copy_bytes(*segment.file->file, *copy, size));
+      index = std::make_unique<GrowingIndex>(Options{}.index_interval_bytes);
+      VARVE_TRY_ASSIGN(scan, scan_copy(segment, *index));
+      if (scan.end.next_offset >= segment.meta.end_offset) break;
+      if (attempt == attempts)
+        return damage_error(name, "its copy holds records up to offset " +
+                                      std::to_string(scan.end.next_offset) + ", not " +
+                                      std::to_string(segment.meta.end_offset));
+    }
+    if (scan.end.next_offset == segment.meta.base_offset) return to_.remove(name);
+    SegmentMeta meta = segment.meta;
+    meta.end_offset = scan.end.next_offset;
+    meta.end_sequence = scan.end.next_sequence;
+    meta.end_position = static_cast<std::uint32_t>(scan.end.position.value);
+    meta.newest_ms = scan.end.newest_ms;
+    meta.sealed = true;
+    VARVE_TRY(copy->resize(meta.end_position));
+    VARVE_TRY(copy->sync());
+    (void)store_index(to_, *index, {meta.base_offset}, {manifest_.log, meta.id, meta.end_position});
+    manifest_.append_time_ms = std::max(manifest_.append_time_ms, scan.end.append_time_ms);
+    report_.bytes_copied += meta.end_position;
+    count(meta);
+    tail.push_back(meta);
+    return {};
+  }
+
+  Result<SegmentScan> scan_copy(const TailSegment& segment, GrowingIndex& index) {
+    VARVE_TRY_ASSIGN(const auto file, SegmentFile::open(to_, segment.meta.name(), OpenMode::read,
+                                                        manifest_.log, segment.meta.id));
+    VARVE_TRY_ASSIGN(const std::uint64_t size, file->file->size());
+    VARVE_TRY(file->map(size, MapMode::read));
+    MappedSource source(*file->mapping, {size}, file->populated.get(), file->name);
+    SegmentState start;
+    start.next_offset = segment.meta.base_offset;
+    start.next_sequence = segment.meta.base_sequence;
+    return scan_segment(source, *file, size, start, {.index = &index});
+  }
+
+  void count(const SegmentMeta& meta) {
+    ++report_.segments;
+    report_.bytes += meta.end_position;
+    if (options_.progress) options_.progress(std::min(report_.bytes, total_), total_);
+  }
+
+  // The manifest comes last, and only when all that it speaks of is durable.
+  Result<void> commit(const LogEnd& end) {
+    manifest_.clean = true;
+    manifest_.next_offset = end.next_offset;
+    manifest_.next_sequence = end.next_sequence;
+    manifest_.next_position = end.next_position;
+    if (!manifest_.segments.empty()) {
+      const SegmentMeta& last = manifest_.segments.back();
+      manifest_.next_offset = last.end_offset;
+      manifest_.next_sequence = last.end_sequence;
+      manifest_.next_position = last.base_position + last.end_position;
+      manifest_.next_segment_id = std::max(manifest_.next_segment_id, last.id + 1);
+    }
+    report_.offsets = {{manifest_.start_offset}, {manifest_.next_offset}};
+    VARVE_TRY(to_.sync_names());
+    return store_manifest(to_, manifest_);
+  }
+
+  StorageBackend& from_;
+  StorageBackend& to_;
+  const SnapshotOptions& options_;
+  Manifest manifest_{};
+  SnapshotReport report_{};
+  std::uint64_t total_ = 0;  // bytes of all segments, as they were found
+};
+
+Result<void> check_intact(StorageBackend& storage, const Progress& progress) {
+  VARVE_TRY_ASSIGN(const VerifyReport report, verify(storage, progress));
+  if (report.intact()) return {};
+  return Error(Errc::corrupt, storage.describe() + ": " + describe(report.damage.front()));
+}
+
+}  // namespace
+
+Result<SnapshotReport> snapshot(StorageBackend& from, StorageBackend& to,
+                                const SnapshotOptions& options) {
+  return Snapshotter(from, to, options).run();
+}
+
+Result<SnapshotReport> restore(StorageBackend& backup, StorageBackend& to,
+                               const Progress& progress) {
+  VARVE_TRY(check_intact(backup, progress));
+  VARVE_TRY_ASSIGN(SnapshotReport report, snapshot(backup, to, {.share = false}));
+  VARVE_TRY(check_intact(to, progress));
+  return report;
+}
+
+}  // namespace varve::inline v0

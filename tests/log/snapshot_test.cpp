@@ -1,0 +1,325 @@
+// A snapshot is a log of its own with what was there, whatever becomes of the log that it was taken of.
+#include "varve/snapshot.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "support/log_tools.hpp"
+#include "support/temp_dir.hpp"
+#include "varve/faulty_storage.hpp"
+#include "varve/inspect.hpp"
+
+namespace varve::test {
+namespace {
+
+// Opens for reading, verifies, and returns all values; the log is closed properly.
+std::vector<std::string> values_of(const std::shared_ptr<StorageBackend>& storage) {
+  const auto report = verify(*storage);
+  REQUIRE(report);
+  REQUIRE(report->intact());
+  CHECK(report->torn.empty());
+  CHECK(report->stale_indexes.empty());
+  const Log log = open_log(storage, read_only());
+  CHECK(log.recovery().clean);
+  return read_values(log, log.start_offset());
+}
+
+bool is_empty(StorageBackend& storage) {
+  const auto entries = storage.list().value();
+  return std::all_of(entries.begin(), entries.end(),
+                     [](const FileEntry& entry) { return entry.name == "LOCK"; });
+}
+
+void append_numbered(Log& log, int count, std::size_t padding = 300) {
+  for (int i = 0; i < count; ++i)
+    REQUIRE(append_text(log, std::to_string(log.end_offset().value) + std::string(padding, ' ')));
+}
+
+TEST_CASE("snapshot: holds what was appended before it, and goes on by itself", "[log][snapshot]") {
+  const auto storage = make_memory_storage();
+  Log log = open_log(storage);
+  append_numbered(log, 150);
+  REQUIRE(log.segments().size() > 2);
+  const auto before = read_values(log, {0});
+  const auto to = make_memory_storage();
+  const auto report = log.snapshot(*to);
+  REQUIRE(report);
+  CHECK(report->offsets == OffsetRange{{0}, {150}});
+  CHECK(report->segments == log.segments().size());
+  CHECK(report->shared == 0);
+  CHECK(report->bytes_copied == report->bytes);
+  CHECK(log.durable_offset() == Offset{150});
+  append_numbered(log, 20);
+  REQUIRE(log.truncate_prefix({100}));
+
+  CHECK(values_of(to) == before);
+  Log copy = open_log(to);
+  CHECK(append_text(copy, "of its own").value() == Offset{150});
+  REQUIRE(copy.close());
+  copy = open_log(to);
+  CHECK(read_values(copy, {150}) == std::vector<std::string>{"of its own"});
+  CHECK(read_values(log, {100}).size() == 70);
+}
+
+TEST_CASE("snapshot: of a directory shares the sealed segments and nothing else",
+          "[log][snapshot]") {
+  const TempDir directory;
+  const auto path = directory.path() / "log";
+  const auto copied = directory.path() / "copy";
+  Log log = open_log(path);
+  append_numbered(log, 150);
+  const bool share = GENERATE(true, false);
+  const auto report = log.snapshot(copied, {.share = share});
+  REQUIRE(report);
+  const auto segments = log.segments();
+  CHECK(report->shared == (share ? segments.size() - 1 : 0));
+  for (const SegmentInfo& segment : segments) {
+    CAPTURE(segment.file);
+    CHECK(std::filesystem::equivalent(path / segment.file, copied / segment.file) ==
+          (share && segment.sealed));
+  }
+  const auto before = read_values(log, {0});
+  append_numbered(log, 100);
+  REQUIRE(log.truncate_prefix(log.end_offset()));
+  REQUIRE(log.close());
+  std::filesystem::remove_all(path);
+  Log copy = open_log(copied);
+  CHECK(copy.recovery().clean);
+  CHECK(read_values(copy, {0}) == before);
+  append_numbered(copy, 100);
+  REQUIRE(copy.close());
+  CHECK(values_of(open_file_storage(copied, false).value()).size() == 250);
+}
+
+TEST_CASE("snapshot: of a log that somebody else writes has all that can be read",
+          "[log][snapshot]") {
+  const auto storage = make_memory_storage();
+  Log writer = open_log(storage);
+  append_numbered(writer, GENERATE(0, 1, 7, 149));
+  if (writer.end_offset() > Offset{100}) REQUIRE(writer.truncate_prefix({3}));
+  const Log log = open_log(storage, read_only());
+  const auto to = make_memory_storage();
+  const auto report = log.snapshot(*to);
+  REQUIRE(report);
+  CHECK(report->offsets == OffsetRange{log.start_offset(), log.end_offset()});
+  CHECK(values_of(to) == read_values(log, log.start_offset()));
+  append_numbered(writer, 1);  // undisturbed
+  CHECK(open_log(to).end_offset() == report->offsets.end);
+}
+
+TEST_CASE("snapshot: of a log that was not closed is what recovery would make of it",
+          "[log][snapshot]") {
+  const auto faulty = std::make_shared<FaultyStorage>(make_memory_storage());
+  {
+    Log log = open_log(faulty);
+    append_numbered(log, 120);
+    REQUIRE(log.sync());
+    append_numbered(log, 100);
+    REQUIRE(faulty->cut_power({.seed = 3, .keep = 0.5}));
+  }
+  const auto to = make_memory_storage();
+  REQUIRE(snapshot(*faulty, *to));
+  const auto copied = values_of(to);
+  CHECK(copied.size() >= 120);
+  CHECK(copied == read_values(open_log(faulty), {0}));
+}
+
+TEST_CASE("snapshot: keeps epochs, times, and the log's identity", "[log][snapshot]") {
+  const auto storage = make_memory_storage();
+  const auto clock = std::make_shared<FakeEnvironment>();
+  Options options = small_log();
+  options.environment = clock;
+  for (int i = 0; i < 4; ++i) {
+    const auto faulty = std::make_shared<FaultyStorage>(storage);
+    Log log = open_log(faulty, options);
+    clock->set(2'000'000 + i);
+    REQUIRE(append_text(log, "x", {Ack::disk}));
+    REQUIRE(faulty->cut_power({.keep = 1.0}));  // the next one is a new epoch
+  }
+  const auto to = make_memory_storage();
+  REQUIRE(snapshot(*storage, *to));
+  const Log log = open_log(storage, read_only());
+  const Log copy = open_log(to, read_only());
+  CHECK(copy.epoch() == log.epoch());
+  REQUIRE(copy.epoch().value >= 4);
+  Reader theirs = copy.reader({0});
+  for (const RecordView& record : log.reader({0})) {
+    REQUIRE(theirs.advance());
+    CHECK(theirs.record().epoch == record.epoch);
+    CHECK(theirs.record().append_time == record.append_time);
+  }
+  clock->set(0);
+  Log goes_on = open_log(to, options);
+  REQUIRE(append_text(goes_on, "later"));
+  Reader last = goes_on.reader({4});
+  REQUIRE(last.advance());
+  CHECK(last.record().append_time.time_since_epoch().count() >= 2'000'003);
+}
+
+TEST_CASE("snapshot: goes nowhere where something is", "[log][snapshot]") {
+  const TempDir directory;
+  Log log = open_log(directory.path() / "log");
+  append_numbered(log, 3);
+  const auto not_empty = std::errc::directory_not_empty;
+  CHECK(fails_with(log.snapshot(directory.path() / "log"), not_empty));
+  const auto other = directory.path() / "other";
+  std::filesystem::create_directory(other);
+  write_file(other / "note.txt", "mine");
+  const auto before = state_of(other);
+  CHECK(fails_with(log.snapshot(other), not_empty, {"other", "note.txt"}));
+  CHECK(state_of(other) == before);
+  CHECK(fails_with(log.snapshot(other / "note.txt"), std::errc::not_a_directory));
+  const auto being_made = open_file_storage(directory.path() / "copy", true).value();
+  {
+    const auto lock = being_made->lock().value();
+    CHECK(fails_with(log.snapshot(directory.path() / "copy"), Errc::locked));
+  }
+  REQUIRE(log.snapshot(directory.path() / "copy"));
+  CHECK(fails_with(log.snapshot(directory.path() / "copy"), not_empty));
+  CHECK(read_values(open_log(directory.path() / "copy"), {0}).size() == 3);
+  REQUIRE(log.close());
+  CHECK(fails_with(log.snapshot(directory.path() / "late"), Errc::closed));
+}
+
+TEST_CASE("snapshot: of a damaged log is refused, and leaves nothing behind", "[log][snapshot]") {
+  const auto storage = make_memory_storage();
+  {
+    Log log = open_log(storage);
+    append_numbered(log, 150);
+    const auto segments = log.segments();
+    REQUIRE(log.close());
+    const std::string& victim = segments[1].file;
+    SECTION("a segment is missing") { REQUIRE(storage->remove(victim)); }
+    SECTION("a segment is short") {
+      REQUIRE(storage->open(victim, OpenMode::write).value()->resize(5000));
+    }
+    SECTION("another segment stands there") {
+      std::vector<std::byte> bytes(small_segment);
+      REQUIRE(storage->open(segments[0].file, OpenMode::read).value()->read_at({0}, bytes));
+      REQUIRE(storage->open(victim, OpenMode::create).value()->write_at({0}, bytes));
+    }
+  }
+  const auto to = make_memory_storage();
+  CHECK(fails_with(snapshot(*storage, *to), Errc::corrupt));
+  CHECK(is_empty(*to));
+}
+
+TEST_CASE("snapshot: when a call of the storage fails, it is told and nothing is left",
+          "[log][snapshot]") {
+  const auto storage = make_memory_storage();
+  Log log = open_log(storage);
+  append_numbered(log, 100);
+  const auto values = read_values(log, {0});
+  for (std::uint64_t fail_at = 0;; ++fail_at) {
+    CAPTURE(fail_at);
+    const auto to = std::make_shared<FaultyStorage>(make_memory_storage());
+    to->inject({.after = fail_at});
+    const auto report = log.snapshot(*to);
+    const bool all_done = to->calls() <= fail_at;
+    to->clear_faults();
+    if (report) {
+      CHECK(values_of(to) == values);  // an index that is missing is no failure
+    } else {
+      CHECK(is_empty(*to));
+      REQUIRE(log.snapshot(*to));
+      CHECK(values_of(to) == values);
+    }
+    if (all_done) break;
+    REQUIRE(fail_at < 1000);
+  }
+  REQUIRE(append_text(log, "undisturbed", {Ack::disk}));
+}
+
+TEST_CASE("snapshot: a loss of power leaves all of it or no log", "[log][snapshot]") {
+  const auto storage = make_memory_storage();
+  Log log = open_log(storage);
+  append_numbered(log, 100);
+  const auto values = read_values(log, {0});
+  bool complete = false;
+  for (std::uint64_t calls = 0; !complete; ++calls) {
+    for (const double keep : {0.0, 0.5, 1.0}) {
+      CAPTURE(calls, keep);
+      const auto to = std::make_shared<FaultyStorage>(make_memory_storage());
+      to->inject({.after = calls, .times = ~std::uint64_t{0}});
+      complete = log.snapshot(*to).has_value();
+      to->clear_faults();
+      REQUIRE(to->cut_power({.seed = calls, .keep = keep}));
+      const auto found = Log::open(to, read_only());
+      if (found) CHECK(read_values(*found, {0}) == values);
+      if (complete) REQUIRE(found);
+    }
+    REQUIRE(calls < 1000);
+  }
+}
+
+TEST_CASE("snapshot: beside a writer that appends, rolls and truncates is always a prefix of it",
+          "[log][snapshot][tsan]") {
+  const TempDir directory;
+  Options options = small_log();
+  options.background = Background::thread;
+  options.retention.bytes = 4 * small_segment;
+  Log log = open_log(directory.path() / "log", options);
+  append_numbered(log, 10);
+  std::atomic<bool> done{false};
+  std::atomic<int> wrong{0};
+  std::thread appender([&] {
+    while (!done) {
+      const std::string number = std::to_string(log.end_offset().value);
+      if (!append_text(log, number + std::string(300, ' '))) ++wrong;
+      if (log.end_offset().value % 400 == 399 &&
+          !log.truncate_prefix({log.end_offset().value - 30}))
+        ++wrong;
+    }
+  });
+  const auto source = open_file_storage(directory.path() / "log", false).value();
+  for (int round = 0; round < 30; ++round) {
+    const bool by_writer = round % 2 == 0;
+    const std::uint64_t end = log.durable_offset().value;
+    const auto path = directory.path() / std::to_string(round);
+    const auto to = open_file_storage(path, true).value();
+    const auto report = by_writer ? log.snapshot(*to) : snapshot(*source, *to);
+    INFO((report ? std::string() : report.error().message()));
+    REQUIRE(report);
+    CHECK(report->offsets.end.value >= end);
+    const auto values = values_of(to);
+    REQUIRE(values.size() == report->offsets.size());
+    for (std::size_t i = 0; i < values.size(); ++i)
+      REQUIRE(values[i].starts_with(std::to_string(report->offsets.begin.value + i) + " "));
+    std::filesystem::remove_all(path);
+  }
+  done = true;
+  appender.join();
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("restore: makes the log again, and shares nothing with the backup", "[log][snapshot]") {
+  const TempDir directory;
+  Log log = open_log(directory.path() / "log");
+  append_numbered(log, 150);
+  const auto values = read_values(log, {0});
+  REQUIRE(log.snapshot(directory.path() / "backup"));
+  const auto backup = open_file_storage(directory.path() / "backup", false).value();
+  const auto restored = open_file_storage(directory.path() / "restored", true).value();
+  const auto report = restore(*backup, *restored);
+  REQUIRE(report);
+  CHECK(report->shared == 0);
+  CHECK(values_of(restored) == values);
+
+  const std::string victim = log.segments()[1].file;
+  const auto file = backup->open(victim, OpenMode::write).value();  // the log's own as well
+  const std::byte flipped{0x55};
+  REQUIRE(file->write_at({6000}, {&flipped, 1}));
+  const auto again = open_file_storage(directory.path() / "again", true).value();
+  CHECK(fails_with(restore(*backup, *again), Errc::corrupt, {victim}));
+  CHECK(is_empty(*again));
+  CHECK(values_of(restored) == values);
+}
+
+}  // namespace
+}  // namespace varve::test
