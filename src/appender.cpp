@@ -77,6 +77,8 @@ Result<OffsetRange> Appender::append(std::span<const Record> records,
                                      std::span<const RecordSize> sizes, std::uint64_t bytes,
                                      Ack ack) {
   OffsetRange range;
+  const auto called =
+      ack == Ack::disk ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
   {
     const std::lock_guard lock(mutex_);
     if (core_->failure.happened() || core_->closed.load(std::memory_order_relaxed)) [[unlikely]]
@@ -105,6 +107,7 @@ Result<OffsetRange> Appender::append(std::span<const Record> records,
   if (ack == Ack::disk) {
     const auto durable = wait_durable(range.end.value, std::nullopt);
     if (!durable) return refuse(durable.error());
+    core_->counters.durable_append_time.add(std::chrono::steady_clock::now() - called);
   }
   return range;
 }
@@ -401,8 +404,7 @@ Result<std::optional<Appender::Synced>> Appender::flush(Reach reach) {
     // was just acknowledged to be found, so it is not flushed itself.
     if (active_) active_->certify(sync_lag());
   }
-  core_->counters.syncs.add(1);
-  core_->counters.sync_nanoseconds.add(static_cast<std::uint64_t>(took.count()));
+  core_->counters.sync_time.add(took);
   if (end_offset > core_->marks.durable.load(std::memory_order_relaxed))
     core_->marks.durable.store(end_offset, std::memory_order_release);
   return std::optional<Synced>({end_offset, took});

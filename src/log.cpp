@@ -437,8 +437,8 @@ Metrics Log::metrics() const noexcept {
   metrics.bytes_appended = counters.bytes.get();
   metrics.batches_appended = counters.batches.get();
   metrics.appends_refused = counters.refused.load(std::memory_order_relaxed);
-  metrics.syncs = counters.syncs.get();
-  metrics.sync_nanoseconds = counters.sync_nanoseconds.get();
+  metrics.sync_time = counters.sync_time.get();
+  metrics.durable_append_time = counters.durable_append_time.get();
   metrics.segments_rolled = counters.rolled.get();
   metrics.segments_removed = counters.removed.load(std::memory_order_relaxed);
   metrics.populate_stalls = counters.stalls.load(std::memory_order_relaxed);

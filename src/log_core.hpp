@@ -1,7 +1,10 @@
 // LogCore: what the parts of an open log share. It outlives the Log for as long as a Reader needs it.
 #pragma once
 
+#include <array>
 #include <atomic>
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -13,6 +16,7 @@
 #include "system_error.hpp"
 #include "varve/detail/guard.hpp"
 #include "varve/error.hpp"
+#include "varve/metrics.hpp"
 #include "varve/options.hpp"
 #include "varve/storage.hpp"
 #include "watermarks.hpp"
@@ -63,13 +67,33 @@ class Counter {
   std::atomic<std::uint64_t> value_{0};
 };
 
+// A Histogram that any thread adds to and any reads.
+class LiveHistogram {
+ public:
+  void add(std::chrono::nanoseconds took) noexcept {
+    counts_[Histogram::bucket_of(took)].fetch_add(1, std::memory_order_relaxed);
+    sum_.fetch_add(static_cast<std::uint64_t>(took.count()), std::memory_order_relaxed);
+  }
+  Histogram get() const noexcept {
+    Histogram now;
+    for (std::size_t i = 0; i < counts_.size(); ++i)
+      now.counts[i] = counts_[i].load(std::memory_order_relaxed);
+    now.sum_nanoseconds = sum_.load(std::memory_order_relaxed);
+    return now;
+  }
+
+ private:
+  std::array<std::atomic<std::uint64_t>, Histogram::bounds + 1> counts_{};
+  std::atomic<std::uint64_t> sum_{0};
+};
+
 struct Counters {
   Counter records;
   Counter bytes;
   Counter batches;
   std::atomic<std::uint64_t> refused{0};
-  Counter syncs;
-  Counter sync_nanoseconds;
+  LiveHistogram sync_time;
+  LiveHistogram durable_append_time;
   Counter rolled;
   std::atomic<std::uint64_t> removed{0};
   std::atomic<std::uint64_t> stalls{0};

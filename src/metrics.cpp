@@ -11,12 +11,9 @@ constexpr MetricInfo table[] = {
      &Metrics::batches_appended},
     {"appends_refused_total", "Appends that were answered with an error.", false,
      &Metrics::appends_refused},
-    {"syncs_total", "Flushes to the medium, each shared by all appends that waited for it.", false,
-     &Metrics::syncs},
-    {"sync_nanoseconds_total", "Time spent in them.", false, &Metrics::sync_nanoseconds},
     {"segments_rolled_total", "Segments filled and succeeded by another.", false,
      &Metrics::segments_rolled},
-    {"segments_removed_total", "Segments removed by truncation of the prefix.", false,
+    {"segments_removed_total", "Segments removed by truncation or retention.", false,
      &Metrics::segments_removed},
     {"populate_stalls_total", "Appends that had to prepare their file's next pages themselves.",
      false, &Metrics::populate_stalls},
@@ -29,8 +26,18 @@ constexpr MetricInfo table[] = {
      &Metrics::durable_offset},
 };
 
+constexpr HistogramInfo histograms[] = {
+    {"sync_seconds",
+     "Duration of flushes to the medium, each shared by all appends that waited for it.",
+     &Metrics::sync_time},
+    {"durable_append_seconds", "Duration of appends that were to be on disk, from call to answer.",
+     &Metrics::durable_append_time},
+};
+
 }  // namespace
 
 std::span<const MetricInfo> metric_table() noexcept { return table; }
+
+std::span<const HistogramInfo> histogram_table() noexcept { return histograms; }
 
 }  // namespace varve::inline v0

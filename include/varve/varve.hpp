@@ -11,6 +11,7 @@
 #include "varve/metrics.hpp"
 #include "varve/observer.hpp"
 #include "varve/options.hpp"
+#include "varve/prometheus.hpp"
 #include "varve/reader.hpp"
 #include "varve/record.hpp"
 #include "varve/result.hpp"
