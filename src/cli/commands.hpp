@@ -35,6 +35,28 @@ struct LookCommand {
   bool json = false;
 };
 
+struct TrimCommand {
+  std::filesystem::path directory{};
+  std::optional<Place> before{};              // an offset or a time; either this
+  std::optional<std::uint64_t> keep_bytes{};  // or that
+  bool dry_run = false;
+  bool json = false;
+};
+
+struct StatsCommand {
+  std::filesystem::path directory{};
+  bool json = false;
+  bool prometheus = false;
+};
+
+// What backup and restore have in common.
+struct CopyCommand {
+  std::filesystem::path from{};
+  std::filesystem::path to{};
+  bool json = false;
+  bool copy = false;  // backup: also what could be shared
+};
+
 struct SalvageCommand {
   std::filesystem::path directory{};
 };
@@ -45,5 +67,9 @@ Exit run_info(const LookCommand& command);
 Exit run_verify(const LookCommand& command);
 Exit run_dump(const LookCommand& command);
 Exit run(const SalvageCommand& command);
+Exit run(const TrimCommand& command);
+Exit run(const StatsCommand& command);
+Exit run_backup(const CopyCommand& command);
+Exit run_restore(const CopyCommand& command);
 
 }  // namespace varve::cli

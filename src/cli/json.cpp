@@ -131,6 +131,14 @@ Json json_of(const VerifyReport& report) {
           {"unknown_files", json_of(report.unknown_files)}};
 }
 
+Json json_of(const SnapshotReport& report) {
+  return {{"offsets", json_of(report.offsets)},
+          {"segments", report.segments},
+          {"shared", report.shared},
+          {"bytes", report.bytes},
+          {"bytes_copied", report.bytes_copied}};
+}
+
 Json json_of(const FrameInfo& frame) {
   return {{"file", json_of(frame.file)},
           {"position", frame.position.value},

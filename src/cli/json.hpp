@@ -11,6 +11,7 @@
 #include "varve/inspect.hpp"
 #include "varve/observer.hpp"
 #include "varve/record.hpp"
+#include "varve/snapshot.hpp"
 #include "varve/types.hpp"
 
 namespace varve::cli {
@@ -34,6 +35,7 @@ Json json_of(const Damage& damage);
 Json json_of(const RecoveryReport& report);
 Json json_of(const VerifyReport& report);
 Json json_of(const FrameInfo& frame);
+Json json_of(const SnapshotReport& report);
 
 template <class T>
 Json json_of(const std::vector<T>& items) {

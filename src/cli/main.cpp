@@ -18,7 +18,7 @@ namespace varve::cli {
 namespace {
 
 constexpr const char* footer =
-    R"(All but append and salvage change nothing and work beside a writer.
+    R"(All but append, salvage and trim leave DIR as it is, and work beside a writer.
 
 Times are RFC 3339, as in @2024-02-29T12:30:00.250Z or @2024-02-29T13:30:00+01:00; a date
 alone is its midnight in UTC. JSON is one object a line; bytes that are not valid UTF-8 are
@@ -43,6 +43,9 @@ struct CommandLine {
   ReadCommand read{};
   LookCommand look{};
   SalvageCommand salvage{};
+  CopyCommand copy{};
+  TrimCommand trim{};
+  StatsCommand stats{};
   std::function<Exit()> chosen{};
 };
 
@@ -126,6 +129,48 @@ void add_salvage(CLI::App& app, CommandLine& line) {
   command.callback([&line] { line.chosen = [&line] { return run(line.salvage); }; });
 }
 
+void add_trim(CLI::App& app, CommandLine& line) {
+  CLI::App& command = add_command(
+      app, "trim", "Forget the oldest records, and remove the segments that hold no others",
+      line.trim.directory);
+  CLI::Option_group& what = *command.add_option_group("what goes");
+  add_parsed(what, "--before", line.trim.before, parse_until, "OFFSET|@TIME",
+             "Forget what is before this offset, or before the first record at or after that time");
+  add_parsed(
+      what, "--keep-bytes", line.trim.keep_bytes,
+      [](const std::string& text) { return parse_count(text, 1, UINT64_MAX); }, "N",
+      "Remove the oldest segments while those behind them have at least N bytes");
+  what.require_option(1);
+  command.add_flag("--dry-run", line.trim.dry_run, "Only say what would go");
+  command.add_flag("--json", line.trim.json, "Print JSON");
+  command.callback([&line] { line.chosen = [&line] { return run(line.trim); }; });
+}
+
+void add_stats(CLI::App& app, CommandLine& line) {
+  CLI::App& command =
+      add_command(app, "stats", "Show how large the log is, and where it begins and ends",
+                  line.stats.directory);
+  CLI::Option* const json = command.add_flag("--json", line.stats.json, "Print JSON");
+  command
+      .add_flag("--prometheus", line.stats.prometheus,
+                "Print what a Prometheus scrapes; the log's name is DIR as it was given")
+      ->excludes(json);
+  command.callback([&line] { line.chosen = [&line] { return run(line.stats); }; });
+}
+
+CLI::App& add_copy(CLI::App& app, CommandLine& line, const std::string& name,
+                   const std::string& description, Exit (*function)(const CopyCommand&)) {
+  CLI::App& command = add_command(app, name, description, line.copy.from);
+  command
+      .add_option("TO", line.copy.to, "The directory to make, or to fill if it is there and empty")
+      ->required()
+      ->type_name("");
+  command.add_flag("--json", line.copy.json, "Print JSON");
+  command.callback(
+      [&line, function] { line.chosen = [&line, function] { return function(line.copy); }; });
+  return command;
+}
+
 Exit run_command_line(int argc, char** argv) {
   CLI::App app("A durable, append-only log in a directory.", "varve");
   CommandLine line;
@@ -138,6 +183,15 @@ Exit run_command_line(int argc, char** argv) {
   add_look(app, line, "verify", "Read and check every byte, and report all damage", run_verify);
   add_look(app, line, "dump", "Print frames and their headers, a line each", run_dump);
   add_salvage(app, line);
+  add_stats(app, line);
+  add_trim(app, line);
+  add_copy(
+      app, line, "backup",
+      "Make TO a log with all records that DIR has now, beside a writer, too; complete segments "
+      "are hard links where that is possible",
+      run_backup)
+      .add_flag("--copy", line.copy.copy, "Copy everything, so that no bytes are shared");
+  add_copy(app, line, "restore", "Verify a backup, copy it to TO, and verify that", run_restore);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -111,7 +111,8 @@ TEST_CASE("cli: help tells the commands and the exit codes, version the version"
   const Outcome help = run_varve({"--help"});
   CHECK(help.exit == ok);
   CHECK(help.err.empty());
-  for (const char* word : {"append", "read", "info", "verify", "dump", "salvage", "Exit codes"})
+  for (const char* word : {"append", "read", "info", "verify", "dump", "salvage", "stats", "trim",
+                           "backup", "restore", "Exit codes"})
     CHECK(help.out.find(word) != std::string::npos);
   CHECK(run_varve({"read", "--help"}).out.find("--follow") != std::string::npos);
   const Outcome version = run_varve({"--version"});
@@ -135,7 +136,14 @@ TEST_CASE("cli: a command line that makes no sense is refused as such", "[cli]")
                                      {"read", path, "--until", "end"},
                                      {"read", path, "--max", "-1"},
                                      {"read", path, "--json", "--keys"},
-                                     {"read", path, "--unknown"}};
+                                     {"read", path, "--unknown"},
+                                     {"trim", path},
+                                     {"trim", path, "--before", "end"},
+                                     {"trim", path, "--keep-bytes", "0"},
+                                     {"trim", path, "--before", "1", "--keep-bytes", "1"},
+                                     {"stats", path, "--json", "--prometheus"},
+                                     {"backup", path},
+                                     {"restore", path}};
   for (const Arguments& line : lines) {
     CAPTURE(line);
     check_complaint(run_varve(line), usage);
@@ -479,6 +487,94 @@ TEST_CASE("cli: salvage goes on with what is left, and changes nothing of an int
   const Outcome read = run_varve({"read", dir.path()});
   CHECK(read.exit == ok);
   CHECK(lines_of(read.out).size() == 20);
+}
+
+// A log of several segments, with "record 0" and so on.
+void fill_small_segments(const LogDir& dir, int count) {
+  std::string lines;
+  for (int i = 0; i < count; ++i) lines += "record " + std::to_string(i) + "\n";
+  REQUIRE(
+      run_varve({"append", dir.path(), "--ack", "os", "--segment-bytes", "16384"}, lines).exit ==
+      ok);
+}
+
+TEST_CASE("cli: trim forgets what it was told to, and says so before", "[cli][trim]") {
+  const LogDir dir;
+  fill_small_segments(dir, 4000);
+  const auto before = dir.files();
+  const json info = json_of(run_varve({"info", dir.path(), "--json"}));
+  REQUIRE(info["segments"].size() > 3);
+  const json second = info["segments"][1];
+  const std::string wanted = std::to_string(second["offsets"]["end"].get<int>() - 1);
+
+  const json dry =
+      json_of(run_varve({"trim", dir.path(), "--before", wanted, "--dry-run", "--json"}));
+  CHECK(dry["dry_run"] == true);
+  CHECK(dry["offsets"] == json{{"begin", 0}, {"end", std::stoi(wanted)}});
+  CHECK(dry["segments"].size() == 1);
+  CHECK(dry["bytes"] == info["segments"][0]["bytes"]);
+  CHECK(dir.files() == before);
+
+  json done = json_of(run_varve({"trim", dir.path(), "--before", wanted, "--json"}));
+  CHECK(done["dry_run"] == false);
+  done["dry_run"] = true;
+  CHECK(done == dry);
+  CHECK(!dir.files().contains(info["segments"][0]["file"].get<std::string>()));
+  CHECK(run_varve({"read", dir.path(), "--max", "1"}).out == "record " + wanted + "\n");
+
+  const std::string keep = std::to_string(info["segments"].back()["bytes"].get<int>() + 1);
+  CHECK(run_varve({"trim", dir.path(), "--keep-bytes", keep}).out.find("forgot offsets") !=
+        std::string::npos);
+  CHECK(json_of(run_varve({"info", dir.path(), "--json"}))["segments"].size() == 2);
+  CHECK(run_varve({"trim", dir.path(), "--before", "@2200-01-01"}).exit == ok);
+  const json stats = json_of(run_varve({"stats", dir.path(), "--json"}));
+  CHECK(stats["start_offset"] == 4000);
+  CHECK(stats["end_offset"] == 4000);
+  const Outcome beyond = run_varve({"trim", dir.path(), "--before", "4001"});
+  check_complaint(beyond, error);
+  CHECK(beyond.err.find("ends at 4000") != std::string::npos);
+}
+
+TEST_CASE("cli: stats are the gauges, for people, scripts and Prometheus", "[cli]") {
+  const LogDir dir;
+  dir.fill(10);
+  const json stats = json_of(run_varve({"stats", dir.path(), "--json"}));
+  CHECK(stats["segments"] == 1);
+  CHECK(stats["end_offset"] == 10);
+  CHECK(!stats.contains("records_appended_total"));
+  CHECK(run_varve({"stats", dir.path()}).out.find("end_offset") != std::string::npos);
+  const Outcome scraped = run_varve({"stats", dir.path(), "--prometheus"});
+  CHECK(scraped.exit == ok);
+  CHECK(scraped.out.find("varve_end_offset{log=\"" + dir.path() + "\"} 10\n") != std::string::npos);
+  CHECK(scraped.out.find("_total") == std::string::npos);
+}
+
+TEST_CASE("cli: a backup is a log, and restoring it makes the log again", "[cli][backup]") {
+  const LogDir dir;
+  const LogDir backup;
+  const LogDir restored;
+  fill_small_segments(dir, 3000);
+  RunningVarve writer({"append", dir.path()});  // beside which it is taken
+  writer.write("the last one\n");
+  CHECK(writer.read_line() == "3000");
+
+  const json taken = json_of(run_varve({"backup", dir.path(), backup.path(), "--json"}));
+  CHECK(taken["offsets"] == json{{"begin", 0}, {"end", 3001}});
+  CHECK(taken["shared"].get<int>() == taken["segments"].get<int>() - 1);
+  CHECK(run_varve({"verify", backup.path()}).exit == ok);
+  const std::string everything = run_varve({"read", dir.path()}).out;
+  CHECK(run_varve({"read", backup.path()}).out == everything);
+  check_complaint(run_varve({"backup", dir.path(), backup.path()}), error);
+  const LogDir copy;
+  const json copied = json_of(run_varve({"backup", dir.path(), copy.path(), "--copy", "--json"}));
+  CHECK(copied["shared"] == 0);
+
+  CHECK(run_varve({"restore", backup.path(), restored.path()}).exit == ok);
+  CHECK(run_varve({"read", restored.path()}).out == everything);
+  backup.damage(Offset{1500});
+  const LogDir refused;
+  check_complaint(run_varve({"restore", backup.path(), refused.path()}), corrupt);
+  CHECK(refused.files().empty());
 }
 
 TEST_CASE("cli: a log that somebody writes is locked for writers only", "[cli]") {
