@@ -48,6 +48,7 @@ class Explorer {
  private:
   Options options_of(std::uint64_t seed) {
     Options options = small_log();
+    options.retention.bytes = retention_bytes_;
     options.environment = std::make_shared<FakeEnvironment>(seed);
     return options;
   }
@@ -114,12 +115,15 @@ class Explorer {
   void step(Log& log) {
     switch (random_.below(10)) {
       case 0:
-        static_cast<void>(log.tick());
+        static_cast<void>(journal_.tick(log, retention_bytes_));
         return;
       case 1:
         if (const Offset end = log.end_offset(); log.sync()) journal_.durable_below(end);
         return;
-      case 2: {
+      case 2:
+        take_snapshot(log);
+        return;
+      case 3: {
         const std::uint64_t held = log.end_offset() - log.start_offset();
         static_cast<void>(
             journal_.truncate_prefix(log, log.start_offset() + random_.below(held / 3 + 1)));
@@ -132,6 +136,18 @@ class Explorer {
         note(offsets ? offsets->end.value : ~std::uint64_t{0});
       }
     }
+  }
+
+  void take_snapshot(Log& log) {
+    const Offset end = log.end_offset();
+    const auto to = make_memory_storage();
+    if (!log.snapshot(*to)) return;
+    journal_.durable_below(end);
+    Journal journal = journal_;
+    const auto copy = Log::open(to, options_of(choices_.bits()));
+    std::string what = copy ? journal.check(*copy, Survived::process_death)
+                            : "opening failed: " + copy.error().message();
+    if (!what.empty()) wrong_ = "of a snapshot: " + what;
   }
 
   // ---- crashing ----------------------------------------------------------------------------------
@@ -275,6 +291,7 @@ class Explorer {
   Random random_;   // what the log lives through
   Random choices_;  // which of the crashed states are looked at
   Journal journal_;
+  const std::uint64_t retention_bytes_ = random_.one_in(2) ? 3 * small_segment : 0;
   std::shared_ptr<FaultyStorage> storage_ = std::make_shared<FaultyStorage>(make_memory_storage());
   bool faults_ = false;
   bool power_cut_ = false;  // there is nothing to look at

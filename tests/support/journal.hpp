@@ -2,6 +2,7 @@
 // of their own, so that whatever is found can be told: lost, doubled, torn or changed.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <map>
@@ -64,6 +65,26 @@ class Journal {
     start_asked_ = std::max(start_asked_, start.value);
     auto done = log.truncate_prefix(start);
     if (done) start_ = std::max(start_, start.value);
+    return done;
+  }
+
+  // The log's chores, of which one is that the oldest segments go while the others have so many bytes.
+  Result<void> tick(Log& log, std::uint64_t retention_bytes) {
+    std::uint64_t start = start_;
+    if (retention_bytes != 0) {
+      const auto segments = log.segments();
+      std::uint64_t behind = 0;
+      for (auto at = segments.rbegin(); at != segments.rend(); ++at) {
+        if (behind >= retention_bytes) {
+          start = std::max(start, at->offsets.end.value);
+          break;
+        }
+        behind += at->bytes;
+      }
+    }
+    start_asked_ = std::max(start_asked_, start);
+    auto done = log.tick();
+    if (done) start_ = start;
     return done;
   }
 
