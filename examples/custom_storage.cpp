@@ -82,7 +82,7 @@ class MeasuredStorage final : public varve::StorageBackend {
 
   std::string describe() const override { return inner_->describe() + " (measured)"; }
   varve::Result<std::vector<varve::FileEntry>> list() const override { return inner_->list(); }
-  varve::Result<varve::FileEntry> stat(std::string_view name) const override {
+  varve::Result<varve::FileStatus> stat(std::string_view name) const override {
     return inner_->stat(name);
   }
 

@@ -211,7 +211,7 @@ Result<void> Appender::roll() {
   std::string name = segment_name({base});
   if (auto taken = core_->storage->stat(name); taken)
     return damage_error(name, "a file that is not the log's stands where its next segment belongs");
-  else if (taken.error().code() != std::errc::no_such_file_or_directory)
+  else if (!is_missing(taken.error()))
     return taken.error();
 
   // All memory first: behind the rename nothing may fail.

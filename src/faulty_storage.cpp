@@ -21,6 +21,7 @@ namespace {
 
 using detail::Dice;
 using detail::DurableImage;
+using detail::is_missing;
 using detail::system_error;
 using Page = DurableImage::Page;
 
@@ -187,6 +188,7 @@ struct FaultyStorage::State {
   Result<std::shared_ptr<Inode>> track(std::string_view name);
   Result<std::unique_ptr<StorageFile>> open(std::string_view name, OpenMode mode,
                                             std::shared_ptr<Inode>& inode);
+  Result<void> add_synced(std::string_view name);
   Result<void> rename(std::string_view from, std::string_view to);
   Result<void> remove(std::string_view name);
   Names names_after(const Dice& dice) const;
@@ -400,7 +402,7 @@ Result<void> FaultyStorage::State::track(Inode& inode) {
 // Null where there is no file.
 Result<std::shared_ptr<Inode>> FaultyStorage::State::track(std::string_view name) {
   const auto entry = inner->stat(name);
-  if (!entry && entry.error().code() == std::errc::no_such_file_or_directory) {
+  if (!entry && is_missing(entry.error())) {
     return std::shared_ptr<Inode>();
   }
   if (!entry) return entry.error();
@@ -427,11 +429,17 @@ Result<std::unique_ptr<StorageFile>> FaultyStorage::State::open(std::string_view
     if (mode == OpenMode::create) inode->truncated(0);
     return file;
   }
-  inode = std::make_shared<Inode>(std::string(name));
+  if (auto added = add_synced(name); !added) return added.error();
+  inode = names.find(name)->second;
+  return file;
+}
+
+// A file that is there by now, whose bytes are durable but not its name.
+Result<void> FaultyStorage::State::add_synced(std::string_view name) {
+  auto inode = std::make_shared<Inode>(std::string(name));
   names[inode->name] = inode;
   unsynced.push_back({.from = {}, .to = inode->name, .inode = inode});
-  if (auto tracked = track(*inode); !tracked) return tracked.error();
-  return file;
+  return track(*inode);
 }
 
 Result<void> FaultyStorage::State::rename(std::string_view from, std::string_view to) {
@@ -592,7 +600,7 @@ Result<std::vector<FileEntry>> FaultyStorage::list() const {
   return state_->inner->list();
 }
 
-Result<FileEntry> FaultyStorage::stat(std::string_view name) const {
+Result<FileStatus> FaultyStorage::stat(std::string_view name) const {
   const Call call = state_->begin(StorageOp::list, name);
   if (!call) return *call.error;
   return state_->inner->stat(name);
@@ -625,6 +633,24 @@ Result<void> FaultyStorage::remove(std::string_view name) {
   const std::lock_guard lock(state_->mutex);
   if (auto on = state_->check_power(name); !on) return on;
   return state_->remove(name);
+}
+
+const void* FaultyStorage::kind() const noexcept {
+  static constexpr char all_of_this_class = 0;
+  return &all_of_this_class;
+}
+
+Result<void> FaultyStorage::share(std::string_view name, StorageBackend& to) {
+  const Call call = state_->begin(StorageOp::rename, name);
+  if (!call) return *call.error;
+  if (to.kind() != kind()) return StorageBackend::share(name, to);
+  State& other = *static_cast<FaultyStorage&>(to).state_;
+  const Call there = other.begin(StorageOp::rename, name);
+  if (!there) return *there.error;
+  const std::lock_guard lock(other.mutex);
+  if (auto on = other.check_power(name); !on) return on;
+  if (auto shared = state_->inner->share(name, *other.inner); !shared) return shared;
+  return other.add_synced(name);
 }
 
 Result<void> FaultyStorage::sync_names() {

@@ -29,6 +29,7 @@
 namespace varve::inline v0 {
 namespace {
 
+using detail::is_missing;
 using detail::system_error;
 
 static_assert(sizeof(off_t) == 8, "build with _FILE_OFFSET_BITS=64");
@@ -424,18 +425,26 @@ struct CloseDirectory {
   void operator()(DIR* stream) const noexcept { ::closedir(stream); }
 };
 
-FileEntry to_entry(std::string name, const struct stat& status) {
-  FileEntry entry{.name = std::move(name)};
-  if (S_ISREG(status.st_mode)) {
-    entry.size = static_cast<std::uint64_t>(status.st_size);
-  } else if (S_ISDIR(status.st_mode)) {
-    entry.kind = FileKind::directory;
-  } else if (S_ISLNK(status.st_mode)) {
-    entry.kind = FileKind::symlink;
-  } else {
-    entry.kind = FileKind::other;
+FileStatus to_status(const struct stat& status) {
+  if (S_ISREG(status.st_mode)) return {.size = static_cast<std::uint64_t>(status.st_size)};
+  if (S_ISDIR(status.st_mode)) return {.kind = FileKind::directory};
+  return {.kind = S_ISLNK(status.st_mode) ? FileKind::symlink : FileKind::other};
+}
+
+// What the listing of a folder says of it. Not all file systems do.
+std::optional<FileKind> listed_kind(const dirent& item) {
+  switch (item.d_type) {
+    case DT_REG:
+      return FileKind::file;
+    case DT_DIR:
+      return FileKind::directory;
+    case DT_LNK:
+      return FileKind::symlink;
+    case DT_UNKNOWN:
+      return std::nullopt;
+    default:
+      return FileKind::other;
   }
-  return entry;
 }
 
 class FileStorage final : public StorageBackend {
@@ -447,14 +456,13 @@ class FileStorage final : public StorageBackend {
 
   Result<std::vector<FileEntry>> list() const override;
 
-  Result<FileEntry> stat(std::string_view name) const override {
+  Result<FileStatus> stat(std::string_view name) const override {
     if (auto valid = check_name(name); !valid) return valid.error();
-    std::string owned(name);
     struct stat status {};
-    if (::fstatat(fd(), owned.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (::fstatat(fd(), std::string(name).c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
       return failure(directory_->path_of(name), "stat");
     }
-    return to_entry(std::move(owned), status);
+    return to_status(status);
   }
 
   Result<std::unique_ptr<StorageFile>> open(std::string_view name, OpenMode mode) override {
@@ -480,13 +488,18 @@ class FileStorage final : public StorageBackend {
     return {};
   }
 
+  const void* kind() const noexcept override {
+    static constexpr char all_of_this_class = 0;
+    return &all_of_this_class;
+  }
+
   Result<void> share(std::string_view name, StorageBackend& to) override {
     if (auto valid = check_name(name); !valid) return valid;
-    const auto* const other = dynamic_cast<const FileStorage*>(&to);
-    if (other == nullptr) return StorageBackend::share(name, to);
+    if (to.kind() != kind()) return StorageBackend::share(name, to);
+    const auto& other = static_cast<const FileStorage&>(to);
     const std::string owned(name);
-    if (::linkat(fd(), owned.c_str(), other->fd(), owned.c_str(), 0) != 0)
-      return failure(directory_->path_of(name), "link into " + other->directory_->path);
+    if (::linkat(fd(), owned.c_str(), other.fd(), owned.c_str(), 0) != 0)
+      return failure(directory_->path_of(name), "link into " + other.directory_->path);
     return {};
   }
 
@@ -542,12 +555,14 @@ Result<std::vector<FileEntry>> FileStorage::list() const {
     if (item == nullptr) return entries;
     std::string name(item->d_name);
     if (name == "." || name == "..") continue;
-    struct stat status {};
-    if (::fstatat(fd(), name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0) {
-      entries.push_back(to_entry(std::move(name), status));
-    } else if (errno != ENOENT) {  // else removed since it was listed
-      return failure(directory_->path_of(name), "stat");
+    std::optional<FileKind> kind = listed_kind(*item);
+    if (!kind) {
+      const auto status = stat(name);
+      if (!status && is_missing(status.error())) continue;  // removed since it was listed
+      if (!status) return status.error();
+      kind = status->kind;
     }
+    entries.push_back({std::move(name), *kind});
   }
 }
 

@@ -175,7 +175,7 @@ Result<bool> Follower::enter_successor() {
   auto file = SegmentFile::open(*core_.storage, segment_name({end_.next_offset}), OpenMode::read,
                                 core_.log, std::nullopt);
   if (!file) {
-    if (file.error().code() == std::errc::no_such_file_or_directory) return false;
+    if (is_missing(file.error())) return false;
     return file.error();
   }
   next.file = *std::move(file);

@@ -181,8 +181,7 @@ Result<Manifest> decode_manifest(Bytes file) {
 Result<std::optional<Manifest>> load_manifest(StorageBackend& storage) {
   auto file = storage.open(manifest_name, OpenMode::read);
   if (!file) {
-    if (file.error().code() == std::errc::no_such_file_or_directory)
-      return std::optional<Manifest>();
+    if (is_missing(file.error())) return std::optional<Manifest>();
     if (file.error().code() == std::errc::too_many_symbolic_link_levels)
       return bad_manifest("a symbolic link stands where a file of the log belongs");
     return file.error();

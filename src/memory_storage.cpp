@@ -277,17 +277,37 @@ class MemoryStorage final : public StorageBackend {
   Result<std::vector<FileEntry>> list() const override {
     const std::lock_guard lock(mutex_);
     std::vector<FileEntry> entries;
-    for (const auto& [name, inode] : names_)
-      entries.push_back({.name = name, .size = inode->size()});
+    for (const auto& [name, inode] : names_) entries.push_back({.name = name});
     return entries;
   }
 
-  Result<FileEntry> stat(std::string_view name) const override {
+  const void* kind() const noexcept override {
+    static constexpr char all_of_this_class = 0;
+    return &all_of_this_class;
+  }
+
+  Result<void> share(std::string_view name, StorageBackend& to) override {
+    if (auto valid = check_name(name); !valid) return valid;
+    if (to.kind() != kind()) return StorageBackend::share(name, to);
+    std::shared_ptr<Inode> inode;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto found = names_.find(name);
+      if (found == names_.end()) return missing(name, "share");
+      inode = found->second;
+    }
+    auto& other = static_cast<MemoryStorage&>(to);
+    const std::lock_guard lock(other.mutex_);
+    if (other.names_.emplace(std::string(name), std::move(inode)).second) return {};
+    return system_error(EEXIST, path_of(name) + ": share");
+  }
+
+  Result<FileStatus> stat(std::string_view name) const override {
     if (auto valid = check_name(name); !valid) return valid.error();
     const std::lock_guard lock(mutex_);
     const auto found = names_.find(name);
     if (found == names_.end()) return missing(name, "stat");
-    return FileEntry{.name = found->first, .size = found->second->size()};
+    return FileStatus{.size = found->second->size()};
   }
 
   Result<std::unique_ptr<StorageFile>> open(std::string_view name, OpenMode mode) override {

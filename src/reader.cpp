@@ -42,7 +42,7 @@ Error Reader::Impl::out_of_range() const {
 
 // A segment that is not there may have been truncated away since the list was made.
 Error Reader::Impl::explain(const Error& error) const {
-  if (error.code() != std::errc::no_such_file_or_directory) return error;
+  if (!is_missing(error)) return error;
   if (core_->refresher) {
     if (auto refreshed = core_->refresher->refresh_structure(); !refreshed)
       return refreshed.error();

@@ -22,6 +22,10 @@ inline Error system_error(int errno_value, std::string context) {
   return {Errc::no_space, std::move(context)};
 }
 
+inline bool is_missing(const Error& error) noexcept {
+  return error.code() == std::errc::no_such_file_or_directory;
+}
+
 // Whether an operation failed for want of something that may be there again later, having changed nothing.
 inline bool is_transient(const Error& error) noexcept {
   return error == Errc::no_space || error.code() == std::errc::too_many_files_open ||

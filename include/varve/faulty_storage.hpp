@@ -85,10 +85,13 @@ class VARVE_EXPORT FaultyStorage final : public StorageBackend {
 
   std::string describe() const override;
   Result<std::vector<FileEntry>> list() const override;
-  Result<FileEntry> stat(std::string_view name) const override;
+  Result<FileStatus> stat(std::string_view name) const override;
   Result<std::unique_ptr<StorageFile>> open(std::string_view name, OpenMode mode) override;
   Result<void> rename(std::string_view from, std::string_view to) override;
   Result<void> remove(std::string_view name) override;
+  const void* kind() const noexcept override;
+  Result<void> share(std::string_view name,
+                     StorageBackend& to) override;  // a call of either, a rename
   Result<void> sync_names() override;
   Result<std::unique_ptr<StorageLock>> lock() override;
 

@@ -100,7 +100,11 @@ enum class FileKind : std::uint8_t { file, directory, symlink, other };
 struct FileEntry {
   std::string name;
   FileKind kind = FileKind::file;
-  std::uint64_t size = 0;
+};
+
+struct FileStatus {
+  FileKind kind = FileKind::file;
+  std::uint64_t size = 0;  // in bytes, of a file
 };
 
 // Holds the storage's lock until it is destroyed.
@@ -128,7 +132,7 @@ class StorageBackend {
   virtual Result<std::vector<FileEntry>> list() const = 0;
 
   // What stands under that name, without opening it; ENOENT if nothing does.
-  virtual Result<FileEntry> stat(std::string_view name) const = 0;
+  virtual Result<FileStatus> stat(std::string_view name) const = 0;
 
   // Refuses to follow a symbolic link (ELOOP).
   virtual Result<std::unique_ptr<StorageFile>> open(std::string_view name, OpenMode mode) = 0;
@@ -137,9 +141,12 @@ class StorageBackend {
   virtual Result<void> rename(std::string_view from, std::string_view to) = 0;
   virtual Result<void> remove(std::string_view name) = 0;
 
-  // Gives the file the same name in `to`, too, without copying it: neither may be written any more. Only where both
-  // are of one kind, and near each other: std::errc::operation_not_supported, cross_device_link and the like
-  // mean that it must be copied.
+  // Tells the class of a storage that can share files: the same pointer for all of its objects, null for the others.
+  virtual const void* kind() const noexcept { return nullptr; }
+
+  // Gives the file, which is synced, the same name in `to`, too, without copying it: it may not be written any more,
+  // by either name. Only where both are of one kind, and near each other: std::errc::operation_not_supported,
+  // cross_device_link and the like mean that it must be copied.
   virtual Result<void> share(std::string_view name, StorageBackend& /*to*/) {
     return Error(std::make_error_code(std::errc::operation_not_supported), std::string(name));
   }

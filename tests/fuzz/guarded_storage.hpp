@@ -137,7 +137,7 @@ class GuardedStorage final : public StorageBackend {
  public:
   std::string describe() const override { return storage_->describe(); }
   Result<std::vector<FileEntry>> list() const override { return storage_->list(); }
-  Result<FileEntry> stat(std::string_view name) const override { return storage_->stat(name); }
+  Result<FileStatus> stat(std::string_view name) const override { return storage_->stat(name); }
 
   Result<std::unique_ptr<StorageFile>> open(std::string_view name, OpenMode mode) override {
     auto& guard = guards_[std::string(name)];

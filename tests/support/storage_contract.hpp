@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "catch.hpp"
+#include "varve/memory_storage.hpp"
 #include "varve/storage.hpp"
 
 namespace varve::test {
@@ -303,14 +304,23 @@ inline void check_names(StorageBackend& storage) {
     CHECK(names_of(storage) == std::vector<std::string>{"a", "b"});
     const auto entry = storage.stat("b");
     REQUIRE(entry);
-    CHECK(entry->name == "b");
     CHECK(entry->kind == FileKind::file);
     CHECK(entry->size == 5);
     const auto entries = storage.list();
     REQUIRE(entries);
-    for (const FileEntry& listed : *entries) {
-      CHECK(listed.kind == FileKind::file);
-      CHECK(listed.size == (listed.name == "b" ? 5 : 0));
+    for (const FileEntry& listed : *entries) CHECK(listed.kind == FileKind::file);
+    CHECK(storage.stat("a").value().size == 0);
+  }
+  SECTION("what is shared is the same file, or the storage says that it cannot be") {
+    make_file(storage, "b", "12345");
+    CHECK(!storage.share("b", storage));  // the name is taken
+    CHECK(read_text(*open_file(storage, "b", OpenMode::read), 0, 9) == "12345");
+    const auto to = make_memory_storage();
+    if (storage.share("b", *to)) {
+      CHECK(read_text(*open_file(*to, "b", OpenMode::read), 0, 9) == "12345");
+    } else {
+      CHECK(failed_with(storage.share("b", *to), std::errc::operation_not_supported));
+      CHECK(names_of(*to).empty());
     }
   }
   SECTION("rename replaces what had the name") {
