@@ -188,16 +188,15 @@ Result<void> Chores::record_rolled() {
     for (const RolledSegment& one : rolled)
       if (auto written = write_index(*one.writer, one.meta); !written) break;  // only a convenience
     const SegmentMeta next = appender_.unrecorded_after(rolled.size());
+    const std::int64_t append_time_ms = appender_.end().append_time_ms;
     recorded = change_manifest([&](Manifest& manifest) {
       for (const RolledSegment& one : rolled) {
         if (!manifest.segments.empty() && manifest.segments.back().id == one.meta.id)
           manifest.segments.pop_back();
         manifest.segments.push_back(one.meta);
       }
-      const SegmentMeta& last = rolled.back().meta;
-      manifest.next_offset = last.end_offset;
-      manifest.next_sequence = last.end_sequence;
-      manifest.next_position = last.base_position + last.end_position;
+      manifest.end_behind_last();
+      manifest.append_time_ms = append_time_ms;
       manifest.segments.push_back(next);
       manifest.next_segment_id = next.id + 1;
     });
@@ -329,9 +328,7 @@ Result<std::vector<DroppedSegment>> remove_dropped(StorageBackend& storage, LogI
     auto file = SegmentFile::open(storage, name, OpenMode::read, log, one.id);
     if (!file) {
       // Gone already, or another segment's by now: nothing is left to do. Anything else may pass.
-      if (file.error().code() == std::errc::no_such_file_or_directory ||
-          file.error() == Errc::corrupt)
-        gone.push_back(one);
+      if (is_missing(file.error()) || file.error() == Errc::corrupt) gone.push_back(one);
       continue;
     }
     file->reset();

@@ -10,7 +10,7 @@
 
 namespace varve::inline v0::detail {
 
-// Copies the first `size` bytes, or all there are if that is less, and makes them durable. How many that were.
+// Copies the first `size` bytes, or all there are if that is less. How many that were. Not synced.
 inline Result<std::uint64_t> copy_bytes(const StorageFile& from, StorageFile& to,
                                         std::uint64_t size) {
   constexpr std::uint64_t piece_bytes = 1u << 20;
@@ -24,7 +24,6 @@ inline Result<std::uint64_t> copy_bytes(const StorageFile& from, StorageFile& to
     VARVE_TRY(to.write_at({done}, Bytes(piece).first(read)));
     done += read;
   }
-  VARVE_TRY(to.sync());
   return done;
 }
 

@@ -49,6 +49,21 @@ struct Manifest {
   std::vector<DroppedSegment> dropped{};
 
   std::uint32_t epoch() const noexcept { return epochs.empty() ? 0 : epochs.back().epoch; }
+
+  // From there on records have that epoch. One that got no record is forgotten.
+  void begin_epoch(std::uint32_t epoch, std::uint64_t offset) {
+    if (!epochs.empty() && epochs.back().offset == offset) epochs.pop_back();
+    epochs.push_back({epoch, offset});
+  }
+
+  // The log ends behind the last segment listed, if there is one.
+  void end_behind_last() noexcept {
+    if (segments.empty()) return;
+    const SegmentMeta& last = segments.back();
+    next_offset = last.end_offset;
+    next_sequence = last.end_sequence;
+    next_position = last.base_position + last.end_position;
+  }
 };
 
 std::vector<std::byte> encode_manifest(const Manifest& manifest);

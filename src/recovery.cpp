@@ -7,6 +7,7 @@
 #include "chores.hpp"
 #include "clock.hpp"
 #include "survey_text.hpp"
+#include "system_error.hpp"
 #include "varve/detail/filename.hpp"
 #include "varve/detail/try.hpp"
 
@@ -72,17 +73,24 @@ Result<Inventory> take_inventory(StorageBackend& storage) {
       if (entry.name != "lost+found") inventory.unknown.push_back(entry.name);
       continue;
     }
-    if (entry.kind != FileKind::file) {
+    const auto segment = parse_segment_name(entry.name);
+    FileStatus status{.kind = entry.kind};
+    if (segment && entry.kind == FileKind::file) {
+      const auto looked_at = storage.stat(entry.name);
+      if (!looked_at && is_missing(looked_at.error())) continue;  // removed since it was listed
+      if (!looked_at) return looked_at.error();
+      status = *looked_at;
+    }
+    if (status.kind != FileKind::file) {
       inventory.misplaced.push_back(
           {entry.name,
            {},
            {},
            {},
-           std::string(kind_name(entry.kind)) + " stands where a file of the log belongs"});
+           std::string(kind_name(status.kind)) + " stands where a file of the log belongs"});
       continue;
     }
-    if (const auto base = parse_segment_name(entry.name))
-      inventory.segments.push_back({base->value, entry.size});
+    if (segment) inventory.segments.push_back({segment->value, status.size});
   }
   std::sort(inventory.segments.begin(), inventory.segments.end(),
             [](const auto& a, const auto& b) { return a.base_offset < b.base_offset; });
@@ -151,14 +159,17 @@ Result<Recovered> recover_as(StorageBackend& storage, const Structure& structure
 
 Result<Recovered> recover_for_reading(StorageBackend& storage, const Options& options) {
   VARVE_TRY_ASSIGN(Structure structure, look_at(storage));
-  // What a writer changes meanwhile looks like damage. So that is damage only which does not go with a change.
+  // What a writer changes meanwhile looks like damage. So that is damage only which is there twice, and nothing changed.
   constexpr int attempts = 20;
+  std::optional<std::uint64_t> end_before;
   for (int attempt = 1;; ++attempt) {
     auto recovered = recover_as(storage, structure, options);
     if (recovered && recovered->report.lost.empty()) return recovered;
     VARVE_TRY_ASSIGN(Structure now, look_at(storage));
-    if (attempt == attempts || now == structure) return recovered;
+    const std::uint64_t end = recovered ? recovered->end.next_position : 0;
+    if (attempt == attempts || (now == structure && end_before == end)) return recovered;
     structure = std::move(now);
+    end_before = end;
   }
 }
 
@@ -198,21 +209,13 @@ Manifest settle(Survey& found, std::vector<const TailSegment*>& sealed) {
     manifest.segments.push_back(segment.meta);
     sealed.push_back(&segment);
   }
-  const std::uint32_t epoch = manifest.epoch() + 1;
-  if (!manifest.epochs.empty() && manifest.epochs.back().offset == found.end.next_offset)
-    manifest.epochs.pop_back();
-  manifest.epochs.push_back({epoch, found.end.next_offset});
+  manifest.begin_epoch(manifest.epoch() + 1, found.end.next_offset);
   manifest.clean = true;
   ++manifest.generation;
   manifest.next_offset = found.end.next_offset;
   manifest.next_sequence = found.end.next_sequence;
   manifest.append_time_ms = found.end.append_time_ms;
-  if (manifest.segments.empty()) {
-    manifest.next_position = found.manifest.next_position;
-  } else {
-    const SegmentMeta& last = manifest.segments.back();
-    manifest.next_position = last.base_position + last.end_position;
-  }
+  manifest.end_behind_last();
   return manifest;
 }
 

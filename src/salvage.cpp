@@ -7,6 +7,7 @@
 #include "clock.hpp"
 #include "examination.hpp"
 #include "file_copy.hpp"
+#include "system_error.hpp"
 #include "varve/detail/filename.hpp"
 #include "varve/detail/store.hpp"
 #include "varve/detail/try.hpp"
@@ -190,7 +191,7 @@ class Salvager {
       VARVE_TRY(storage_.rename(rewritten, meta.name()));
       // The index is that of what it replaces.
       if (auto removed = storage_.remove(index_name({meta.base_offset}));
-          !removed && removed.error().code() != std::errc::no_such_file_or_directory)
+          !removed && !is_missing(removed.error()))
         return removed;
     }
     VARVE_TRY(storage_.sync_names());
@@ -215,6 +216,7 @@ class Salvager {
     VARVE_TRY_ASSIGN(const std::uint64_t size, from->size());
     VARVE_TRY_ASSIGN(const auto to, storage_.open(name + suffix_, OpenMode::create));
     VARVE_TRY(copy_bytes(*from, *to, size));
+    VARVE_TRY(to->sync());
     report_.copies.push_back(name + suffix_);
     return {};
   }
@@ -341,16 +343,13 @@ class Salvager {
     ++manifest.generation;
     manifest.next_segment_id = next_id_;
     if (!kept_.empty()) {
-      const SegmentMeta& last = kept_.back();
-      manifest.next_offset = last.end_offset;
-      manifest.next_sequence = last.end_sequence;
-      manifest.next_position = last.base_position + last.end_position;
+      manifest.end_behind_last();
       if (found_.manifest_rebuilt) manifest.start_offset = kept_.front().base_offset;
     } else {
       manifest.next_offset = std::max(manifest.next_offset, manifest.start_offset);
     }
     manifest.append_time_ms = std::max(manifest.append_time_ms, time_ms_);
-    manifest.epochs.push_back({std::max(manifest.epoch(), epoch_) + 1, manifest.next_offset});
+    manifest.begin_epoch(std::max(manifest.epoch(), epoch_) + 1, manifest.next_offset);
     VARVE_TRY(store_manifest(storage_, manifest));
     return put_in_place(manifest);
   }

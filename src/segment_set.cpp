@@ -44,10 +44,7 @@ Result<OpenSegment> SegmentSet::open_file(const SegmentMeta& meta) {
   const std::string name = meta.name();
   VARVE_TRY_ASSIGN(auto file, SegmentFile::open(*storage_, name, OpenMode::read, log_, meta.id));
   VARVE_TRY_ASSIGN(const std::uint64_t size, file->file->size());
-  if (size < meta.end_position) {
-    return damage_error(name, "the file has " + std::to_string(size) + " bytes, its records need " +
-                                  std::to_string(meta.end_position));
-  }
+  if (size < meta.end_position) return damage_error(name, too_short(size, meta.end_position));
   VARVE_TRY(file->map(meta.end_position, MapMode::read));
   OpenSegment segment;
   segment.index = SealedIndex::load(*storage_, index_name({meta.base_offset}),

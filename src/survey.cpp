@@ -41,10 +41,8 @@ class Surveyor {
     for (const SegmentMeta& meta : found_.manifest.segments) {
       const Inventory::File* file = found_.inventory.find(meta.base_offset);
       if (file != nullptr && file->size >= meta.end_position) continue;
-      const std::string what = file == nullptr ? "the segment is missing"
-                                               : "the file has " + std::to_string(file->size) +
-                                                     " bytes, its durable records need " +
-                                                     std::to_string(meta.end_position);
+      const std::string what =
+          file == nullptr ? "the segment is missing" : too_short(file->size, meta.end_position);
       if (writing_) return damage_error(meta.name(), what);
       found_.lost.push_back({meta.name(), {}, {}, {{meta.base_offset}, {meta.end_offset}}, what});
       missing_.push_back(meta.id);

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -110,6 +111,26 @@ TEST_CASE("roll: many segments in a row with no tick between are all kept", "[lo
   check_chain(log);
   CHECK(log.segments().size() == 40);
   CHECK(read_values(log, {0}) == values);
+}
+
+TEST_CASE("roll: what the medium lost of the new segment takes no time back", "[log][roll]") {
+  const auto clock = std::make_shared<FakeEnvironment>(1, 1'000);
+  Options options = small_log();
+  options.environment = clock;
+  const auto storage = std::make_shared<FaultyStorage>(make_memory_storage());
+  Log log = open_log(storage, options);
+  clock->set(2'000'000);
+  fill_segments(log, 2);
+  const Offset end = log.segments().front().offsets.end;
+  REQUIRE(log.tick());
+  REQUIRE(storage->cut_power({.keep = 0.0}));
+  clock->set(1'000);
+  log = open_log(storage, options);
+  REQUIRE(log.end_offset() == end);
+  REQUIRE(append_text(log, "later"));
+  Reader reader = log.reader(end);
+  REQUIRE(reader.advance());
+  CHECK(reader.record().append_time.time_since_epoch().count() >= 2'000'000);
 }
 
 TEST_CASE("roll: a file that is not the log's is never replaced", "[log][roll]") {

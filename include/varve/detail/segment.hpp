@@ -58,6 +58,12 @@ inline Error damage_error(const std::string& name, const std::string& what) {
   return {Errc::corrupt, name + ": " + what};
 }
 
+// What is wrong with a file that is shorter than what must be in it.
+inline std::string too_short(std::uint64_t size, std::uint64_t needed) {
+  return "the file has " + std::to_string(size) + " bytes, its records need " +
+         std::to_string(needed);
+}
+
 // Reads a header block, which says what the rest of the file is.
 inline Result<SegmentHeader> parse_segment_header(Bytes block, const std::string& name) {
   const std::byte* at = block.data();
