@@ -64,9 +64,13 @@ struct Log::Impl {
   // Whether this is the process that opened the log.
   bool here() const noexcept { return process == process_generation(); }
 
-  Result<void> check_writable() const {
+  Result<void> check_open() const {
     if (!here()) return Error(Errc::closed, "the Log belongs to the process that forked this one");
     if (core->closed.load(std::memory_order_relaxed)) return Errc::closed;
+    return {};
+  }
+  Result<void> check_writable() const {
+    VARVE_TRY(check_open());
     return appender ? Result<void>() : Errc::read_only;
   }
 
@@ -301,6 +305,7 @@ Result<Pin> Log::pin(Offset from) const {
 
 Result<SnapshotReport> Log::snapshot(const std::filesystem::path& directory,
                                      const SnapshotOptions& options) const {
+  VARVE_TRY(impl_->check_open());
   VARVE_TRY_ASSIGN(const auto to, open_file_storage(directory, true));
   return snapshot(*to, options);
 }
@@ -308,14 +313,16 @@ Result<SnapshotReport> Log::snapshot(const std::filesystem::path& directory,
 Result<SnapshotReport> Log::snapshot(StorageBackend& to, const SnapshotOptions& options) const {
   const std::shared_ptr<LogCore>& core = impl_->core;
   std::unique_ptr<Pin::Impl> kept;
+  VARVE_TRY(impl_->check_open());
   if (impl_->appender) {
-    VARVE_TRY(impl_->check_writable());
     {
       const auto lock = core->pins.lock();
       kept = std::make_unique<Pin::Impl>(core, core->marks.start.load(std::memory_order_acquire));
     }
     VARVE_TRY(impl_->told(impl_->appender->sync()));
-    VARVE_TRY(impl_->told(impl_->chores->record_rolled()));
+    // What is not recorded as sealed is copied: where that is for want of room here, there may be some in `to`.
+    auto recorded = impl_->told(impl_->chores->record_rolled());
+    if (!recorded && !is_transient(recorded.error())) return recorded.error();
   }
   return varve::snapshot(*core->storage, to, options);
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "file_copy.hpp"
 #include "recovery.hpp"
 #include "survey_text.hpp"
+#include "system_error.hpp"
 #include "varve/detail/filename.hpp"
 #include "varve/detail/index.hpp"
 #include "varve/detail/try.hpp"
@@ -23,41 +25,44 @@ namespace {
 // Whether a storage could not share a file for reasons that do not keep anybody from copying it.
 bool must_be_copied(const Error& error) {
   for (const std::errc reason : {std::errc::operation_not_supported, std::errc::cross_device_link,
-                                 std::errc::operation_not_permitted, std::errc::too_many_links})
+                                 std::errc::operation_not_permitted, std::errc::too_many_links,
+                                 std::errc::function_not_supported})
     if (error.code() == reason) return true;
   return false;
 }
 
-bool is_missing(const Error& error) { return error.code() == std::errc::no_such_file_or_directory; }
+Result<void> check_empty(StorageBackend& to) {
+  VARVE_TRY_ASSIGN(const auto entries, to.list());
+  for (const FileEntry& entry : entries) {
+    if (entry.name == lock_name || entry.name == "lost+found") continue;
+    return Error(std::make_error_code(std::errc::directory_not_empty),
+                 to.describe() + ": it holds '" + entry.name + "'");
+  }
+  return {};
+}
 
 class Snapshotter {
  public:
   Snapshotter(StorageBackend& from, StorageBackend& to, const SnapshotOptions& options)
       : from_(from), to_(to), options_(options) {}
 
-  Result<SnapshotReport> run() {
-    VARVE_TRY(check_empty());  // a lock is a file, too: where something else is, none is made
+  // `check`: what is still to be done with what was made before it is given away.
+  template <class Check>
+  Result<SnapshotReport> run(Check check) {
+    VARVE_TRY(check_empty(to_));  // a lock is a file, too: where something else is, none is made
     VARVE_TRY_ASSIGN(const auto lock, to_.lock());
-    VARVE_TRY(check_empty());
+    VARVE_TRY(check_empty(to_));
     auto taken = take();
+    if (taken) taken = check();
     if (taken) return std::move(report_);
     empty_again();
     return taken.error();
   }
 
  private:
-  Result<void> check_empty() {
-    VARVE_TRY_ASSIGN(const auto entries, to_.list());
-    for (const FileEntry& entry : entries) {
-      if (entry.name == lock_name || entry.name == "lost+found") continue;
-      return Error(std::make_error_code(std::errc::directory_not_empty),
-                   to_.describe() + ": it holds '" + entry.name + "'");
-    }
-    return {};
-  }
-
-  // The lock is held and there was nothing, so all of it is this snapshot's.
+  // The lock is held and there was nothing, so all of it is this snapshot's. Without a manifest it is no log.
   void empty_again() {
+    (void)to_.remove(manifest_name);
     const auto entries = to_.list();
     if (!entries) return;
     for (const FileEntry& entry : *entries)
@@ -107,20 +112,16 @@ class Snapshotter {
     if (shared) {
       ++report_.shared;
     } else {
-      VARVE_TRY_ASSIGN(const auto file,
-                       SegmentFile::open(from_, name, OpenMode::read, manifest_.log, meta.id));
+      VARVE_TRY_ASSIGN(const auto file, from_.open(name, OpenMode::read));
       VARVE_TRY_ASSIGN(const auto copy, to_.open(name, OpenMode::create));
-      VARVE_TRY_ASSIGN(const std::uint64_t copied,
-                       copy_bytes(*file->file, *copy, meta.end_position));
+      VARVE_TRY_ASSIGN(const std::uint64_t copied, copy_bytes(*file, *copy, meta.end_position));
+      VARVE_TRY(copy->sync());
       report_.bytes_copied += copied;
     }
     VARVE_TRY_ASSIGN(const auto put,
                      SegmentFile::open(to_, name, OpenMode::read, manifest_.log, meta.id));
     VARVE_TRY_ASSIGN(const std::uint64_t size, put->file->size());
-    if (size < meta.end_position)
-      return damage_error(name, "the file has " + std::to_string(size) +
-                                    " bytes, its records need " +
-                                    std::to_string(meta.end_position));
+    if (size < meta.end_position) return damage_error(name, too_short(size, meta.end_position));
     put_index(index_name({meta.base_offset}), shared.has_value());
     count(meta);
     return {};
@@ -144,14 +145,13 @@ class Snapshotter {
     VARVE_TRY_ASSIGN(const auto copy, to_.open(name, OpenMode::create));
     SegmentScan scan;
     std::unique_ptr<GrowingIndex> index;
-    constexpr int attempts = 20;
-    for (int attempt = 1;; ++attempt) {
+    for (std::optional<std::uint64_t> before;; before = scan.end.next_offset) {
       VARVE_TRY_ASSIGN(const std::uint64_t size, segment.file->file->size());
       VARVE_TRY(copy_bytes(*segment.file->file, *copy, size));
       index = std::make_unique<GrowingIndex>(Options{}.index_interval_bytes);
       VARVE_TRY_ASSIGN(scan, scan_copy(segment, *index));
       if (scan.end.next_offset >= segment.meta.end_offset) break;
-      if (attempt == attempts)
+      if (before == scan.end.next_offset)
         return damage_error(name, "its copy holds records up to offset " +
                                       std::to_string(scan.end.next_offset) + ", not " +
                                       std::to_string(segment.meta.end_offset));
@@ -197,13 +197,13 @@ class Snapshotter {
     manifest_.next_offset = end.next_offset;
     manifest_.next_sequence = end.next_sequence;
     manifest_.next_position = end.next_position;
-    if (!manifest_.segments.empty()) {
-      const SegmentMeta& last = manifest_.segments.back();
-      manifest_.next_offset = last.end_offset;
-      manifest_.next_sequence = last.end_sequence;
-      manifest_.next_position = last.base_position + last.end_position;
-      manifest_.next_segment_id = std::max(manifest_.next_segment_id, last.id + 1);
-    }
+    manifest_.append_time_ms = std::max(manifest_.append_time_ms, end.append_time_ms);
+    manifest_.end_behind_last();
+    if (!manifest_.segments.empty())
+      manifest_.next_segment_id =
+          std::max(manifest_.next_segment_id, manifest_.segments.back().id + 1);
+    // What the copy goes on with is not what the log does.
+    manifest_.begin_epoch(manifest_.epoch() + 1, manifest_.next_offset);
     report_.offsets = {{manifest_.start_offset}, {manifest_.next_offset}};
     VARVE_TRY(to_.sync_names());
     return store_manifest(to_, manifest_);
@@ -227,15 +227,15 @@ Result<void> check_intact(StorageBackend& storage, const Progress& progress) {
 
 Result<SnapshotReport> snapshot(StorageBackend& from, StorageBackend& to,
                                 const SnapshotOptions& options) {
-  return Snapshotter(from, to, options).run();
+  return Snapshotter(from, to, options).run([] { return Result<void>(); });
 }
 
 Result<SnapshotReport> restore(StorageBackend& backup, StorageBackend& to,
                                const Progress& progress) {
+  VARVE_TRY(check_empty(to));
   VARVE_TRY(check_intact(backup, progress));
-  VARVE_TRY_ASSIGN(SnapshotReport report, snapshot(backup, to, {.share = false}));
-  VARVE_TRY(check_intact(to, progress));
-  return report;
+  const SnapshotOptions options{.share = false, .progress = progress};
+  return Snapshotter(backup, to, options).run([&] { return check_intact(to, progress); });
 }
 
 }  // namespace varve::inline v0

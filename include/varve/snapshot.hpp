@@ -28,17 +28,21 @@ struct SnapshotReport {
 };
 
 // Makes `to`, which must be empty, a log with the records that can be read in `from` now; it is durable, closed
-// properly, and has the same log id. Changes nothing in `from`, and works beside a writer, who does not wait for it;
-// what that truncates meanwhile may be left out. See Log::snapshot for a log that is open.
+// properly, has the same log id, and a new epoch for what it may be given itself. Changes nothing in `from`, and works
+// beside a writer, who does not wait for it; what that truncates meanwhile may be left out. See Log::snapshot for a log
+// that is open.
 //
-// Errors: Errc::corrupt (durable records of `from` are damaged), ENOTEMPTY, Errc::locked, Errc::no_space or the system's
-// own; `to` is then as empty as it was, but for what could not be removed. A snapshot that was interrupted has no
-// manifest, and is refused as a log.
+// Sealed segments are taken as they are, unread: verify() tells whether one has gone bad.
+//
+// Errors: Errc::corrupt (the tail is damaged, or a segment missing, too short or another's), ENOTEMPTY, Errc::locked,
+// Errc::no_space or the system's own; `to` is then as empty as it was, but for its lock and what could not be removed. A
+// snapshot that was interrupted has no manifest, and is refused as a log.
 VARVE_EXPORT Result<SnapshotReport> snapshot(StorageBackend& from, StorageBackend& to,
                                              const SnapshotOptions& options = {});
 
 // Makes `to`, which must be empty, the log that `backup` holds. Shares nothing with it, and verifies every byte of
-// both: a backup that is damaged is refused (Errc::corrupt) before anything is written.
+// both: a backup that is damaged is refused (Errc::corrupt) before anything is written, and a copy that does not verify is
+// removed. Verifying, copying and verifying each tell their own progress. Errors: as snapshot().
 VARVE_EXPORT Result<SnapshotReport> restore(StorageBackend& backup, StorageBackend& to,
                                             const Progress& progress = {});
 

@@ -6,17 +6,12 @@
 
 #include "commands.hpp"
 #include "json.hpp"
+#include "segments.hpp"
 #include "terminal.hpp"
 #include "varve/log.hpp"
 
 namespace varve::cli {
 namespace {
-
-std::uint64_t bytes_of(const std::vector<SegmentInfo>& segments) {
-  std::uint64_t bytes = 0;
-  for (const SegmentInfo& segment : segments) bytes += segment.bytes;
-  return bytes;
-}
 
 void print_json(const Log& log, const std::string& directory, Output& output) {
   const std::vector<SegmentInfo> segments = log.segments();

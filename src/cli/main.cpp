@@ -188,7 +188,7 @@ Exit run_command_line(int argc, char** argv) {
   add_copy(
       app, line, "backup",
       "Make TO a log with all records that DIR has now, beside a writer, too; complete segments "
-      "are hard links where that is possible",
+      "are hard links where that is possible, unread: verify TO reads all",
       run_backup)
       .add_flag("--copy", line.copy.copy, "Copy everything, so that no bytes are shared");
   add_copy(app, line, "restore", "Verify a backup, copy it to TO, and verify that", run_restore);

@@ -7,6 +7,7 @@
 
 #include "commands.hpp"
 #include "json.hpp"
+#include "segments.hpp"
 #include "terminal.hpp"
 #include "varve/log.hpp"
 
@@ -35,18 +36,24 @@ Result<Offset> new_start(const Log& log, const TrimCommand& command) {
 struct Trimmed {
   OffsetRange offsets{};
   std::vector<SegmentInfo> segments{};  // that go
-  std::uint64_t bytes = 0;              // of them
 };
 
 Trimmed expected(const Log& log, Offset start) {
   Trimmed trimmed;
   trimmed.offsets = {log.start_offset(), std::max(start, log.start_offset())};
   for (const SegmentInfo& segment : log.segments()) {
-    if (!segment.sealed || segment.offsets.end > trimmed.offsets.end) continue;
-    trimmed.segments.push_back(segment);
-    trimmed.bytes += segment.bytes;
+    if (segment.sealed && segment.offsets.end <= trimmed.offsets.end)
+      trimmed.segments.push_back(segment);
   }
   return trimmed;
+}
+
+// What is still there was not removed after all.
+void leave_out(Trimmed& trimmed, const std::vector<SegmentInfo>& kept) {
+  std::erase_if(trimmed.segments, [&](const SegmentInfo& segment) {
+    return std::any_of(kept.begin(), kept.end(),
+                       [&](const SegmentInfo& one) { return one.file == segment.file; });
+  });
 }
 
 void print(const Trimmed& trimmed, const TrimCommand& command, Output& output) {
@@ -54,7 +61,7 @@ void print(const Trimmed& trimmed, const TrimCommand& command, Output& output) {
     const Json json = {{"dry_run", command.dry_run},
                        {"offsets", json_of(trimmed.offsets)},
                        {"segments", json_of(trimmed.segments)},
-                       {"bytes", trimmed.bytes}};
+                       {"bytes", bytes_of(trimmed.segments)}};
     output.line(json.dump());
     return;
   }
@@ -64,7 +71,8 @@ void print(const Trimmed& trimmed, const TrimCommand& command, Output& output) {
                             segment.offsets.begin.value, segment.offsets.end.value, segment.bytes));
   output.line(fmt::format("{} offsets [{}, {}), {} segments, {} bytes",
                           command.dry_run ? "would forget" : "forgot", trimmed.offsets.begin.value,
-                          trimmed.offsets.end.value, trimmed.segments.size(), trimmed.bytes));
+                          trimmed.offsets.end.value, trimmed.segments.size(),
+                          bytes_of(trimmed.segments)));
 }
 
 }  // namespace
@@ -79,9 +87,13 @@ Exit run(const TrimCommand& command) {
   if (*start > log->end_offset())
     return fail({Errc::offset_out_of_range, fmt::format("--before {}: the log ends at {}",
                                                         start->value, log->end_offset().value)});
-  const Trimmed trimmed = expected(*log, *start);
+  if (!log->recovery().lost.empty())  // of a dry run: the real one was refused
+    return fail({Errc::corrupt, to_text(log->recovery().lost.front())});
+  Trimmed trimmed = expected(*log, *start);
   if (!command.dry_run) {
-    if (const auto done = log->truncate_prefix(*start); !done) return fail(done.error());
+    const auto done = log->truncate_prefix(*start);
+    if (!done) return fail(done.error());
+    leave_out(trimmed, log->segments());
     if (const auto closed = log->close(); !closed) return fail(closed.error());
   }
   Output output;

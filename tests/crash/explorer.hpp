@@ -141,7 +141,10 @@ class Explorer {
   void take_snapshot(Log& log) {
     const Offset end = log.end_offset();
     const auto to = make_memory_storage();
-    if (!log.snapshot(*to)) return;
+    if (const auto taken = log.snapshot(*to); !taken) {
+      if (!faults_) wrong_ = "a snapshot failed: " + taken.error().message();
+      return;
+    }
     journal_.durable_below(end);
     Journal journal = journal_;
     const auto copy = Log::open(to, options_of(choices_.bits()));

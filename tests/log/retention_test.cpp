@@ -251,6 +251,7 @@ TEST_CASE("retention: the background does it by itself", "[log][retention]") {
       std::this_thread::sleep_for(5ms);
     CHECK(log.start_offset() == Offset{offset + 1});
     CHECK(log.end_offset() == Offset{offset + 1});
+    std::this_thread::sleep_for(20ms);  // until the background rests, and has to be woken
   }
   REQUIRE(append_text(log, "y", {Ack::disk}));
   REQUIRE(log.close());

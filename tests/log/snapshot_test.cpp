@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "support/log_tools.hpp"
@@ -52,8 +55,8 @@ TEST_CASE("snapshot: holds what was appended before it, and goes on by itself", 
   REQUIRE(report);
   CHECK(report->offsets == OffsetRange{{0}, {150}});
   CHECK(report->segments == log.segments().size());
-  CHECK(report->shared == 0);
-  CHECK(report->bytes_copied == report->bytes);
+  CHECK(report->shared == report->segments - 1);
+  CHECK(report->bytes_copied < small_segment);
   CHECK(log.durable_offset() == Offset{150});
   append_numbered(log, 20);
   REQUIRE(log.truncate_prefix({100}));
@@ -109,7 +112,10 @@ TEST_CASE("snapshot: of a log that somebody else writes has all that can be read
   REQUIRE(report);
   CHECK(report->offsets == OffsetRange{log.start_offset(), log.end_offset()});
   CHECK(values_of(to) == read_values(log, log.start_offset()));
-  append_numbered(writer, 1);  // undisturbed
+  if (const auto segments = open_log(to, read_only()).segments(); !segments.empty())
+    CHECK(to->stat(segments.back().file).value().size ==
+          segments.back().bytes);  // and nothing behind
+  append_numbered(writer, 1);      // undisturbed
   CHECK(open_log(to).end_offset() == report->offsets.end);
 }
 
@@ -146,8 +152,8 @@ TEST_CASE("snapshot: keeps epochs, times, and the log's identity", "[log][snapsh
   REQUIRE(snapshot(*storage, *to));
   const Log log = open_log(storage, read_only());
   const Log copy = open_log(to, read_only());
-  CHECK(copy.epoch() == log.epoch());
-  REQUIRE(copy.epoch().value >= 4);
+  REQUIRE(log.epoch().value >= 4);
+  CHECK(copy.epoch().value == log.epoch().value + 1);  // what both append from here on differs
   Reader theirs = copy.reader({0});
   for (const RecordView& record : log.reader({0})) {
     REQUIRE(theirs.advance());
@@ -160,6 +166,59 @@ TEST_CASE("snapshot: keeps epochs, times, and the log's identity", "[log][snapsh
   Reader last = goes_on.reader({4});
   REQUIRE(last.advance());
   CHECK(last.record().append_time.time_since_epoch().count() >= 2'000'003);
+}
+
+TEST_CASE("snapshot: of an idle log whose last segment was sealed for its age keeps its time",
+          "[log][snapshot]") {
+  const auto storage = make_memory_storage();
+  const auto clock = std::make_shared<FakeEnvironment>(1, 1'000);
+  Options options = small_log();
+  options.environment = clock;
+  options.segment_age = std::chrono::milliseconds(10);
+  Log log = open_log(storage, options);
+  clock->set(2'000'000);
+  REQUIRE(append_text(log, "x"));
+  clock->set(2'000'010);
+  REQUIRE(log.tick());
+  REQUIRE(log.segments().size() == 2);
+  const auto to = make_memory_storage();
+  REQUIRE(log.snapshot(*to));
+  clock->set(1'000);
+  Log copy = open_log(to, options);
+  REQUIRE(append_text(copy, "y"));
+  Reader reader = copy.reader({1});
+  REQUIRE(reader.advance());
+  CHECK(reader.record().append_time.time_since_epoch().count() >= 2'000'000);
+}
+
+TEST_CASE("snapshot: retention keeps off what is being copied", "[log][snapshot]") {
+  Options options = small_log();
+  options.retention.bytes = 1;
+  Log log = open_log(make_memory_storage(), options);
+  append_numbered(log, 150);
+  const auto values = read_values(log, {0});
+  const auto to = std::make_shared<FaultyStorage>(make_memory_storage());
+  to->on_call([&](StorageOp, std::string_view) { REQUIRE(log.tick()); });
+  const auto report = log.snapshot(*to);
+  REQUIRE(report);
+  to->on_call({});
+  CHECK(report->offsets.begin == Offset{0});
+  CHECK(values_of(to) == values);
+  REQUIRE(log.tick());
+  CHECK(log.start_offset() > Offset{0});
+}
+
+TEST_CASE("snapshot: when the log's disk is full another may still take it", "[log][snapshot]") {
+  const auto faulty = std::make_shared<FaultyStorage>(make_memory_storage());
+  Log log = open_log(faulty);
+  append_numbered(log, 150);
+  const auto values = read_values(log, {0});
+  faulty->inject({.ops = {StorageOp::write, StorageOp::allocate},
+                  .times = ~std::uint64_t{0},
+                  .error = std::make_error_code(std::errc::no_space_on_device)});
+  const auto to = make_memory_storage();
+  REQUIRE(log.snapshot(*to));
+  CHECK(values_of(to) == values);
 }
 
 TEST_CASE("snapshot: goes nowhere where something is", "[log][snapshot]") {
@@ -185,6 +244,7 @@ TEST_CASE("snapshot: goes nowhere where something is", "[log][snapshot]") {
   CHECK(read_values(open_log(directory.path() / "copy"), {0}).size() == 3);
   REQUIRE(log.close());
   CHECK(fails_with(log.snapshot(directory.path() / "late"), Errc::closed));
+  CHECK(!std::filesystem::exists(directory.path() / "late"));
 }
 
 TEST_CASE("snapshot: of a damaged log is refused, and leaves nothing behind", "[log][snapshot]") {
@@ -236,6 +296,30 @@ TEST_CASE("snapshot: when a call of the storage fails, it is told and nothing is
   REQUIRE(append_text(log, "undisturbed", {Ack::disk}));
 }
 
+TEST_CASE("snapshot: a tail whose copy does not verify is copied again", "[log][snapshot]") {
+  const auto storage = make_memory_storage();
+  Log log = open_log(storage);
+  append_numbered(log, 5);
+  const auto values = read_values(log, {0});
+  const std::string tail = log.segments().front().file;
+  const auto to = std::make_shared<FaultyStorage>(make_memory_storage());
+  const bool for_good = GENERATE(false, true);
+  int opened = 0;  // to be made, then to be looked at, time after time
+  // As if the writer had been at work there when the copy was made.
+  to->on_call([&](StorageOp op, std::string_view name) {
+    if (op != StorageOp::open || name != tail) return;
+    if (++opened == 2 || (for_good && opened > 2)) REQUIRE(to->flip_bit(tail, 8 * 5000));
+  });
+  const auto report = log.snapshot(*to);
+  if (!for_good) {
+    REQUIRE(report);
+    CHECK(values_of(to) == values);
+  } else {
+    CHECK(fails_with(report, Errc::corrupt, {tail}));
+    CHECK(is_empty(*to));
+  }
+}
+
 TEST_CASE("snapshot: a loss of power leaves all of it or no log", "[log][snapshot]") {
   const auto storage = make_memory_storage();
   Log log = open_log(storage);
@@ -268,7 +352,7 @@ TEST_CASE("snapshot: beside a writer that appends, rolls and truncates is always
   append_numbered(log, 10);
   std::atomic<bool> done{false};
   std::atomic<int> wrong{0};
-  std::thread appender([&] {
+  std::thread thread([&] {
     while (!done) {
       const std::string number = std::to_string(log.end_offset().value);
       if (!append_text(log, number + std::string(300, ' '))) ++wrong;
@@ -277,10 +361,19 @@ TEST_CASE("snapshot: beside a writer that appends, rolls and truncates is always
         ++wrong;
     }
   });
+  struct Stop {
+    std::atomic<bool>& done;
+    std::thread& thread;
+    ~Stop() {
+      done = true;
+      thread.join();
+    }
+  };
+  std::optional<Stop> appender(std::in_place, done, thread);
   const auto source = open_file_storage(directory.path() / "log", false).value();
   for (int round = 0; round < 30; ++round) {
     const bool by_writer = round % 2 == 0;
-    const std::uint64_t end = log.durable_offset().value;
+    const std::uint64_t end = (by_writer ? log.end_offset() : log.durable_offset()).value;
     const auto path = directory.path() / std::to_string(round);
     const auto to = open_file_storage(path, true).value();
     const auto report = by_writer ? log.snapshot(*to) : snapshot(*source, *to);
@@ -293,8 +386,7 @@ TEST_CASE("snapshot: beside a writer that appends, rolls and truncates is always
       REQUIRE(values[i].starts_with(std::to_string(report->offsets.begin.value + i) + " "));
     std::filesystem::remove_all(path);
   }
-  done = true;
-  appender.join();
+  appender.reset();
   CHECK(wrong == 0);
 }
 
@@ -317,8 +409,27 @@ TEST_CASE("restore: makes the log again, and shares nothing with the backup", "[
   REQUIRE(file->write_at({6000}, {&flipped, 1}));
   const auto again = open_file_storage(directory.path() / "again", true).value();
   CHECK(fails_with(restore(*backup, *again), Errc::corrupt, {victim}));
-  CHECK(is_empty(*again));
+  CHECK(again->list().value().empty());
+  CHECK(fails_with(restore(*backup, *restored), std::errc::directory_not_empty));
   CHECK(values_of(restored) == values);
+}
+
+TEST_CASE("restore: a copy that does not verify is no log", "[log][snapshot]") {
+  const auto storage = make_memory_storage();
+  Log log = open_log(storage);
+  append_numbered(log, 150);
+  const std::string victim = log.segments()[1].file;
+  const auto backup = make_memory_storage();
+  REQUIRE(log.snapshot(*backup));
+  const auto to = std::make_shared<FaultyStorage>(make_memory_storage());
+  bool done = false;
+  to->on_call([&](StorageOp op, std::string_view name) {
+    if (op != StorageOp::map || name != victim || std::exchange(done, true)) return;
+    REQUIRE(to->flip_bit(victim, 8 * 6000));
+  });
+  CHECK(fails_with(restore(*backup, *to), Errc::corrupt, {victim}));
+  REQUIRE(done);
+  CHECK(is_empty(*to));
 }
 
 }  // namespace
