@@ -19,12 +19,12 @@ LAYERS = [
     "varint",
     "error record environment metrics",
     "result observer",
-    "storage options",
+    "storage options prometheus",
     "fmt",
     # Inside: words, then the layers Store, Index, Segment.
     "try assert endian guard",
     "checksum_wide=checksum_avx2=checksum_avx512 system_error storage_name event_count sigbus_guard clock process durable_image",
-    "file_storage memory_storage faulty_storage background_thread",
+    "file_storage memory_storage faulty_storage file_copy background_thread",
     "checksum filename",
     "format",
     "codec",
@@ -45,7 +45,8 @@ LAYERS = [
     "reader=reader_impl pin=pin_impl",
     # What people open.
     "inspect=examination",
-    "log salvage",
+    "snapshot salvage",
+    "log",
     "varve",
 ]
 

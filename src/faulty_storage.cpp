@@ -635,10 +635,7 @@ Result<void> FaultyStorage::remove(std::string_view name) {
   return state_->remove(name);
 }
 
-const void* FaultyStorage::kind() const noexcept {
-  static constexpr char all_of_this_class = 0;
-  return &all_of_this_class;
-}
+const void* FaultyStorage::kind() const noexcept { return &storage_kind<FaultyStorage>; }
 
 Result<void> FaultyStorage::share(std::string_view name, StorageBackend& to) {
   const Call call = state_->begin(StorageOp::rename, name);

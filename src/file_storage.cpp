@@ -488,10 +488,7 @@ class FileStorage final : public StorageBackend {
     return {};
   }
 
-  const void* kind() const noexcept override {
-    static constexpr char all_of_this_class = 0;
-    return &all_of_this_class;
-  }
+  const void* kind() const noexcept override { return &storage_kind<FileStorage>; }
 
   Result<void> share(std::string_view name, StorageBackend& to) override {
     if (auto valid = check_name(name); !valid) return valid;

@@ -116,6 +116,10 @@ class StorageLock {
   virtual ~StorageLock() = default;
 };
 
+// Something of its own for every class of storage, to be told by: see StorageBackend::kind().
+template <class Storage>
+inline constexpr char storage_kind = 0;
+
 // One flat folder of named files. Names are plain: no separators, not "." or "..". All members may be
 // called from any thread.
 class StorageBackend {
@@ -141,7 +145,7 @@ class StorageBackend {
   virtual Result<void> rename(std::string_view from, std::string_view to) = 0;
   virtual Result<void> remove(std::string_view name) = 0;
 
-  // Tells the class of a storage that can share files: the same pointer for all of its objects, null for the others.
+  // Tells the class of a storage that can share files: &storage_kind<it>. Null: it cannot.
   virtual const void* kind() const noexcept { return nullptr; }
 
   // Gives the file, which is synced, the same name in `to`, too, without copying it: it may not be written any more,
