@@ -272,7 +272,9 @@ TEST_CASE("snapshot: of a damaged log is refused, and leaves nothing behind", "[
 
 TEST_CASE("snapshot: when a call of the storage fails, it is told and nothing is left",
           "[log][snapshot]") {
-  const auto storage = make_memory_storage();
+  const bool share = GENERATE(false, true);
+  std::shared_ptr<StorageBackend> storage = make_memory_storage();
+  if (share) storage = std::make_shared<FaultyStorage>(storage);
   Log log = open_log(storage);
   append_numbered(log, 100);
   const auto values = read_values(log, {0});
@@ -281,6 +283,7 @@ TEST_CASE("snapshot: when a call of the storage fails, it is told and nothing is
     const auto to = std::make_shared<FaultyStorage>(make_memory_storage());
     to->inject({.after = fail_at});
     const auto report = log.snapshot(*to);
+    if (report) CHECK((report->shared != 0) == share);
     const bool all_done = to->calls() <= fail_at;
     to->clear_faults();
     if (report) {
@@ -321,19 +324,22 @@ TEST_CASE("snapshot: a tail whose copy does not verify is copied again", "[log][
 }
 
 TEST_CASE("snapshot: a loss of power leaves all of it or no log", "[log][snapshot]") {
-  const auto storage = make_memory_storage();
+  const bool share = GENERATE(false, true);
+  std::shared_ptr<StorageBackend> storage = make_memory_storage();
+  if (share) storage = std::make_shared<FaultyStorage>(storage);
   Log log = open_log(storage);
-  append_numbered(log, 100);
+  append_numbered(log, 200);
   const auto values = read_values(log, {0});
   bool complete = false;
   for (std::uint64_t calls = 0; !complete; ++calls) {
-    for (const double keep : {0.0, 0.5, 1.0}) {
-      CAPTURE(calls, keep);
+    for (std::uint64_t cut = 0; cut < 12; ++cut) {
+      const double keep = static_cast<double>(cut) / 11;
+      CAPTURE(calls, cut);
       const auto to = std::make_shared<FaultyStorage>(make_memory_storage());
       to->inject({.after = calls, .times = ~std::uint64_t{0}});
       complete = log.snapshot(*to).has_value();
       to->clear_faults();
-      REQUIRE(to->cut_power({.seed = calls, .keep = keep}));
+      REQUIRE(to->cut_power({.seed = cut, .keep = keep}));
       const auto found = Log::open(to, read_only());
       if (found) CHECK(read_values(*found, {0}) == values);
       if (complete) REQUIRE(found);
