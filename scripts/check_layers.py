@@ -24,7 +24,8 @@ LAYERS = [
     # Inside: words, then the layers Store, Index, Segment.
     "try assert endian guard",
     "checksum_wide=checksum_avx2=checksum_avx512 system_error storage_name event_count sigbus_guard clock process durable_image",
-    "file_storage memory_storage faulty_storage file_copy background_thread",
+    "file_storage memory_storage faulty_storage file_copy service_thread",
+    "background_thread",
     "checksum filename",
     "format",
     "codec",
@@ -43,6 +44,7 @@ LAYERS = [
     "recovery=survey=survey_text",
     "follower",
     "reader=reader_impl pin=pin_impl",
+    "subscription=subscription_impl",
     # What people open.
     "inspect=examination",
     "snapshot salvage",

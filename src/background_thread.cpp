@@ -1,16 +1,13 @@
 #include "background_thread.hpp"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <array>
 #include <condition_variable>
-#include <csignal>
 #include <list>
 #include <mutex>
 #include <utility>
 
-#include "system_error.hpp"
+#include "service_thread.hpp"
 #include "varve/detail/try.hpp"
 
 namespace varve::inline v0::detail {
@@ -34,21 +31,11 @@ class Worker final : public BackgroundThread {
       stopping_ = true;
     }
     changed_.notify_all();
-    if (started_) pthread_join(thread_, nullptr);
+    thread_.reset();
   }
 
-  // With every signal blocked, so that the host's handlers run on the host's threads.
   Result<void> start(const char* name) {
-    sigset_t all{};
-    sigset_t before{};
-    sigfillset(&all);
-    for (const int fault : {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGABRT}) sigdelset(&all, fault);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int error = pthread_create(&thread_, nullptr, &Worker::main, this);
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    if (error != 0) return system_error(error, "starting varve's background thread");
-    pthread_setname_np(thread_, name);
-    started_ = true;
+    VARVE_TRY_ASSIGN(thread_, ServiceThread::start(name, [this] { run(); }));
     return {};
   }
 
@@ -70,11 +57,6 @@ class Worker final : public BackgroundThread {
   }
 
  private:
-  static void* main(void* self) {
-    static_cast<Worker*>(self)->run();
-    return nullptr;
-  }
-
   void run() {
     std::unique_lock lock(mutex_);
     while (!stopping_) {
@@ -113,8 +95,7 @@ class Worker final : public BackgroundThread {
   std::condition_variable finished_;
   std::list<Job> jobs_;
   bool stopping_ = false;
-  bool started_ = false;
-  pthread_t thread_{};
+  std::unique_ptr<ServiceThread> thread_;
 };
 
 class Place final : public BackgroundThread::Registration {

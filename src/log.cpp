@@ -15,6 +15,7 @@
 #include "reader_impl.hpp"
 #include "recovery.hpp"
 #include "retention.hpp"
+#include "subscription_impl.hpp"
 #include "varve/detail/format.hpp"
 #include "varve/detail/guard.hpp"
 #include "varve/detail/try.hpp"
@@ -105,6 +106,12 @@ namespace {
 
 // When chores that ran out of memory are tried again.
 constexpr std::chrono::milliseconds retry_after{100};
+
+Error out_of_range(Offset offset, Offset start, Offset end) {
+  return {Errc::offset_out_of_range, "offset " + std::to_string(offset.value) + " is not in [" +
+                                         std::to_string(start.value) + ", " +
+                                         std::to_string(end.value) + "]"};
+}
 
 Error bad_option(std::string what) { return {Errc::invalid_argument, std::move(what)}; }
 
@@ -295,11 +302,7 @@ Result<Pin> Log::pin(Offset from) const {
   const auto lock = core->pins.lock();
   const std::uint64_t start = core->marks.start.load(std::memory_order_acquire);
   const std::uint64_t end = core->marks.end.load(std::memory_order_acquire);
-  if (from.value < start || from.value > end) {
-    return Error(Errc::offset_out_of_range, "offset " + std::to_string(from.value) +
-                                                " is not in [" + std::to_string(start) + ", " +
-                                                std::to_string(end) + "]");
-  }
+  if (from.value < start || from.value > end) return out_of_range(from, {start}, {end});
   return Pin(std::make_unique<Pin::Impl>(core, from.value));
 }
 
@@ -339,6 +342,23 @@ Result<void> Log::tick() {
 
 Reader Log::reader(Offset from, ReadOptions options) const {
   return Reader(std::make_unique<Reader::Impl>(impl_->core, from, options));
+}
+
+Result<Subscription> Log::subscribe(Offset from, RecordHandler handler,
+                                    const SubscribeOptions& options) const {
+  VARVE_TRY(impl_->check_open());
+  if (!handler) return bad_option("a subscription without a handler");
+  std::optional<Pin> kept;
+  if (options.pin) {
+    VARVE_TRY_ASSIGN(kept, pin(from));
+  }
+  if (from < start_offset() || from > end_offset())
+    return out_of_range(from, start_offset(), end_offset());
+  auto subscription =
+      std::make_unique<Subscription::Impl>(impl_->core, reader(from, {.visible = options.visible}),
+                                           std::move(handler), options, std::move(kept));
+  VARVE_TRY(subscription->start());
+  return Subscription(std::move(subscription));
 }
 
 Result<Offset> Log::find(Timestamp time) const {
@@ -448,6 +468,7 @@ Metrics Log::metrics() const noexcept {
   metrics.durable_append_time = counters.durable_append_time.get();
   metrics.segments_rolled = counters.rolled.get();
   metrics.segments_removed = counters.removed.load(std::memory_order_relaxed);
+  metrics.segments_opened = core.segments.opened();
   metrics.populate_stalls = counters.stalls.load(std::memory_order_relaxed);
   (void)guarded([&] {
     for (const SegmentInfo& segment : segments()) {

@@ -8,9 +8,11 @@
 namespace varve::inline v0::detail {
 namespace {
 
+bool is_set(const std::atomic<bool>* flag) noexcept { return flag != nullptr && flag->load(); }
+
 // Another process cannot wake us: look again and again, more and more seldom.
 Result<bool> poll_visible(LogCore& core, std::uint64_t offset, Visible visible,
-                          const Deadline& deadline) {
+                          const Deadline& deadline, const std::atomic<bool>* given_up) {
   using std::chrono::microseconds;
   constexpr microseconds longest{1000};
   for (microseconds pause{20};; pause = std::min(2 * pause, longest)) {
@@ -18,7 +20,7 @@ Result<bool> poll_visible(LogCore& core, std::uint64_t offset, Visible visible,
     if (offset < core.visible_end(visible)) return true;
     if (core.closed.load()) return Errc::closed;
     const auto now = std::chrono::steady_clock::now();
-    if (deadline && now >= *deadline) return false;
+    if (is_set(given_up) || (deadline && now >= *deadline)) return false;
     const auto left = deadline ? std::chrono::ceil<microseconds>(*deadline - now) : longest;
     std::this_thread::sleep_for(std::min(pause, left));
   }
@@ -27,16 +29,17 @@ Result<bool> poll_visible(LogCore& core, std::uint64_t offset, Visible visible,
 }  // namespace
 
 Result<bool> wait_visible(LogCore& core, std::uint64_t offset, Visible visible,
-                          const Deadline& deadline) {
-  if (core.refresher) return poll_visible(core, offset, visible, deadline);
+                          const Deadline& deadline, const std::atomic<bool>* given_up) {
+  if (core.refresher) return poll_visible(core, offset, visible, deadline, given_up);
   EventCount& event = visible == Visible::durable ? core.marks.synced : core.marks.appended;
   for (;;) {
     const std::uint32_t key = event.prepare();
     const bool there = offset < core.visible_end(visible);
     const bool failed = core.failure.happened();
-    if (there || failed || core.closed.load()) {
+    if (there || failed || core.closed.load() || is_set(given_up)) {
       event.cancel();
       if (there) return true;
+      if (is_set(given_up)) return false;
       if (failed) return core.failure.answer();
       return Errc::closed;
     }

@@ -154,8 +154,9 @@ struct LogCore {
   std::atomic<bool> told_{false};
 };
 
-// Waits until `offset` is visible at that level (true) or the time is over (false).
+// Waits until `offset` is visible at that level (true), or the time is over or it was given up (false). Whoever gives up
+// wakes those who wait.
 Result<bool> wait_visible(LogCore& core, std::uint64_t offset, Visible visible,
-                          const Deadline& deadline);
+                          const Deadline& deadline, const std::atomic<bool>* given_up = nullptr);
 
 }  // namespace varve::inline v0::detail

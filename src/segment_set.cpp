@@ -84,6 +84,7 @@ Result<OpenSegment> SegmentSet::open(const SegmentMeta& meta) {
   }
   if (!opened) return opened;
   OpenSegment segment = *std::move(opened);
+  opened_.fetch_add(1, std::memory_order_relaxed);
   const std::lock_guard lock(open_mutex_);
   if (open_.size() >= open_max) forget_older_half();
   open_.insert_or_assign(meta.id, Kept{meta.base_offset, ++uses_, segment});

@@ -66,6 +66,9 @@ class SegmentSet {
   // Opens a sealed segment, or finds it among those that were opened last.
   Result<OpenSegment> open(const SegmentMeta& meta);
 
+  // How many were opened so far.
+  std::uint64_t opened() const noexcept { return opened_.load(std::memory_order_relaxed); }
+
   // Forgets the open files of segments below `base_offset`; readers keep theirs.
   void forget_below(std::uint64_t base_offset);
 
@@ -92,6 +95,7 @@ class SegmentSet {
   std::mutex open_mutex_;
   std::unordered_map<std::uint64_t, Kept> open_;  // by id
   std::uint64_t uses_ = 0;
+  std::atomic<std::uint64_t> opened_{0};
 };
 
 }  // namespace varve::inline v0::detail

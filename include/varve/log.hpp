@@ -18,6 +18,7 @@
 #include "varve/result.hpp"
 #include "varve/snapshot.hpp"
 #include "varve/storage.hpp"
+#include "varve/subscription.hpp"
 #include "varve/types.hpp"
 
 namespace varve::inline v0 {
@@ -74,6 +75,12 @@ class VARVE_EXPORT Log {
   // A cursor that reads `from` first. Never fails by itself: the first read does, if `from` is out
   // of range.
   Reader reader(Offset from, ReadOptions options = {}) const;
+
+  // Hands the records from `from` on to `handler`, those that are there and those to come: see subscription.hpp. The
+  // Subscription may outlive the Log. Errors: Errc::offset_out_of_range, Errc::closed, Errc::read_only (a pin), or the
+  // system's, for want of a thread.
+  Result<Subscription> subscribe(Offset from, RecordHandler handler,
+                                 const SubscribeOptions& options = {}) const;
 
   // The offset of the first record whose timestamp is at or after `time`; end_offset() if there is
   // none. Timestamps need not be in order.

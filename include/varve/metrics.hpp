@@ -45,6 +45,7 @@ struct Metrics {
   std::uint64_t segments_rolled = 0;
   std::uint64_t segments_removed = 0;
   std::uint64_t populate_stalls = 0;
+  std::uint64_t segments_opened = 0;
   std::uint64_t segments = 0;        // gauge
   std::uint64_t bytes = 0;           // gauge
   std::uint64_t start_offset = 0;    // gauge

@@ -18,5 +18,6 @@
 #include "varve/salvage.hpp"
 #include "varve/snapshot.hpp"
 #include "varve/storage.hpp"
+#include "varve/subscription.hpp"
 #include "varve/types.hpp"
 #include "varve/version.hpp"

@@ -86,5 +86,30 @@ TEST_CASE("find: works after a crash, when no index was written", "[log][find]")
     REQUIRE(beside.find(at(time)).value().value == first_at_or_after(times, time));
 }
 
+TEST_CASE("find: a range of times touches only the segments that it is in", "[log][find]") {
+  const auto storage = make_memory_storage();
+  {
+    Log log = open_log(storage);
+    const std::string value(1000, 'x');
+    for (std::int64_t i = 0; i < 1500; ++i)
+      REQUIRE(log.append({.value = varve::bytes(value), .timestamp = at(i)}, os_ack));
+    REQUIRE(log.close());
+  }
+  const Log log = open_log(storage, read_only());
+  const auto segments = log.segments();
+  REQUIRE(segments.size() > 80);
+  CHECK(log.metrics().segments_opened == 0);
+  const OffsetRange middle = segments[40].offsets;
+  const auto begin = log.find(at(static_cast<std::int64_t>(middle.begin.value) + 2));
+  const auto end = log.find(at(static_cast<std::int64_t>(middle.end.value) + 2));
+  CHECK(begin.value() == middle.begin + 2);
+  CHECK(end.value() == middle.end + 2);
+  Reader reader = log.reader(*begin, {.until = *end});
+  std::uint64_t records = 0;
+  for (const RecordView& record : reader) records += record.timestamp >= at(0);
+  CHECK(records == *end - *begin);
+  CHECK(log.metrics().segments_opened == 2);
+}
+
 }  // namespace
 }  // namespace varve::test
