@@ -368,12 +368,13 @@ TEST_CASE("snapshot: beside a writer that appends, rolls and truncates is always
     }
   });
   struct Stop {
-    std::atomic<bool>& done;
-    std::thread& thread;
+    Stop(std::atomic<bool>& flag, std::thread& who) : done(flag), thread(who) {}
     ~Stop() {
       done = true;
       thread.join();
     }
+    std::atomic<bool>& done;
+    std::thread& thread;
   };
   std::optional<Stop> appender(std::in_place, done, thread);
   const auto source = open_file_storage(directory.path() / "log", false).value();
