@@ -41,13 +41,13 @@ struct Alert {
   }
 };
 
-// A copy in another log. Where it ends is where it goes on: nothing else has to be remembered.
+// A copy in another log, of what is durable: so where it ends is where it goes on, and nothing else has to be remembered.
 struct Copy {
   varve::Log& to;
 
   bool operator()(const varve::RecordView& order) {
     varve::Record record{.key = order.key, .value = order.value, .timestamp = order.timestamp};
-    return to.append(record, {varve::Ack::os}).has_value();
+    return to.append(record, {varve::Ack::os}).value_or(varve::Offset{}) == order.offset;
   }
 };
 
@@ -75,7 +75,8 @@ int main(int argc, char** argv) {
   const varve::Offset begin = orders->end_offset();
   auto analytics = orders->subscribe(begin, std::ref(turnover));
   auto alerting = orders->subscribe(begin, std::ref(alert));
-  auto backup = orders->subscribe(copied->end_offset(), std::ref(copy));
+  auto backup =
+      orders->subscribe(copied->end_offset(), std::ref(copy), {.visible = varve::Visible::durable});
   auto metrics = orders->subscribe(begin, [&](const varve::RecordView&) {
     seen.fetch_add(1, std::memory_order_relaxed);  // an exporter reads it whenever it is asked
     return true;
@@ -90,6 +91,7 @@ int main(int argc, char** argv) {
     varve::Record order{.key = varve::bytes(customer), .value = varve::bytes(amount)};
     if (auto offset = orders->append(order, {varve::Ack::os}); !offset) return fail(offset.error());
   }
+  if (auto synced = orders->sync(); !synced) return fail(synced.error());
   const varve::Offset end = orders->end_offset();
   for (const auto* one : {&analytics, &alerting, &backup, &metrics}) {
     if (caught_up(**one, end)) continue;

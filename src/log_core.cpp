@@ -10,6 +10,14 @@ namespace {
 
 bool is_set(const std::atomic<bool>* flag) noexcept { return flag != nullptr && flag->load(); }
 
+// Whether a closed log will not show any more. Closing makes durable what was not.
+bool is_over(const LogCore& core, Visible visible) noexcept {
+  if (!core.closed.load()) return false;
+  const Watermarks& marks = core.marks;
+  return visible != Visible::durable ||
+         marks.durable.load(std::memory_order_acquire) >= marks.end.load(std::memory_order_acquire);
+}
+
 // Another process cannot wake us: look again and again, more and more seldom.
 Result<bool> poll_visible(LogCore& core, std::uint64_t offset, Visible visible,
                           const Deadline& deadline, const std::atomic<bool>* given_up) {
@@ -34,9 +42,11 @@ Result<bool> wait_visible(LogCore& core, std::uint64_t offset, Visible visible,
   EventCount& event = visible == Visible::durable ? core.marks.synced : core.marks.appended;
   for (;;) {
     const std::uint32_t key = event.prepare();
-    const bool there = offset < core.visible_end(visible);
+    // These first: what is visible behind them will not change any more.
     const bool failed = core.failure.happened();
-    if (there || failed || core.closed.load() || is_set(given_up)) {
+    const bool over = is_over(core, visible);
+    const bool there = offset < core.visible_end(visible);
+    if (there || failed || over || is_set(given_up)) {
       event.cancel();
       if (there) return true;
       if (is_set(given_up)) return false;

@@ -12,10 +12,12 @@
 namespace varve::inline v0 {
 
 using namespace detail;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
 
 namespace {
 // How long a subscriber looks again and again before it sleeps and has to be woken.
-constexpr std::chrono::milliseconds awake_for{20};
+constexpr milliseconds awake_for{20};
 constexpr std::uint64_t pin_interval = 1024;  // records between two moves of the pin
 }  // namespace
 
@@ -26,14 +28,10 @@ Subscription::Impl::Impl(std::shared_ptr<LogCore> of, Reader from, RecordHandler
       reader_(std::move(from)),
       handler_(std::move(to)),
       options_(how),
-      pin_(std::move(kept)) {}
+      pin_(std::move(kept)),
+      renew_every_(std::max(core_->options.retention.pin_age / 2, milliseconds(1))) {}
 
-Subscription::Impl::~Impl() {
-  if (process_ != process_generation())
-    (void)thread_.release();  // the copy that fork() made has no such thread
-  else
-    stop();
-}
+Subscription::Impl::~Impl() { stop(); }
 
 Result<void> Subscription::Impl::start() {
   VARVE_TRY_ASSIGN(thread_, ServiceThread::start("varve-subscribe", [this] { run(); }));
@@ -41,6 +39,7 @@ Result<void> Subscription::Impl::start() {
 }
 
 void Subscription::Impl::stop() noexcept {
+  if (!here()) return;  // the copy that fork() made has no such thread
   stopping_.store(true);
   core_->marks.appended.notify_all();
   core_->marks.synced.notify_all();
@@ -59,22 +58,15 @@ void Subscription::Impl::end(const Error& error) noexcept {
 }
 
 void Subscription::Impl::run() noexcept {
-  bool going_on = true;
-  while (going_on) {
+  for (;;) {
     Result<Step> step = Step::end;
     const bool came_back = guarded([&] {
       step = drain();
       if (step && *step == Step::go_on) step = wait();
     });
-    if (!came_back) {
-      step = Error(std::make_error_code(std::errc::operation_canceled));
-      (void)guarded([&] {
-        step = Error(std::make_error_code(std::errc::operation_canceled),
-                     "the handler threw at offset " + std::to_string(next.load()));
-      });
-    }
+    if (!came_back) step = Error(std::make_error_code(std::errc::not_enough_memory));
     if (!step) end(step.error());
-    going_on = step && *step == Step::go_on;
+    if (!step || *step == Step::end) break;
   }
   pin_.reset();
   active.store(false);
@@ -85,19 +77,32 @@ Result<Subscription::Impl::Step> Subscription::Impl::drain() {
   for (;;) {
     const std::uint64_t before = next.load();
     while (!stopping_.load(std::memory_order_relaxed) && reader_.advance()) {
-      const bool more = handler_(reader_.record());
-      const std::uint64_t done = reader_.record().offset.value + 1;
-      next.store(done, std::memory_order_release);
+      bool more = false;
+      if (!guarded([&] { more = handler_(reader_.record()); }))
+        return Error(std::make_error_code(std::errc::operation_canceled),
+                     "the handler threw at offset " + std::to_string(next.load()));
+      next.store(reader_.record().offset.value + 1, std::memory_order_release);
       if (!more) return Step::end;
-      if (pin_ && done % pin_interval == 0) pin_->move_to({done});
+      if (pin_) renew_pin();
     }
     if (stopping_) return Step::end;
-    if (next.load() != before) last_record_ = std::chrono::steady_clock::now();
-    if (pin_) pin_->move_to({next.load()});
+    if (next.load() != before) last_record_ = steady_clock::now();
     const auto status = reader_.status();
-    if (status) return Step::go_on;
+    if (status) {
+      next.store(reader_.next_offset().value, std::memory_order_release);  // behind a gap, too
+      return Step::go_on;
+    }
     VARVE_TRY(meet(status.error()));
   }
+}
+
+// Gives up what was handed over, now and then, and soon enough for the pin to count on.
+void Subscription::Impl::renew_pin() noexcept {
+  const std::uint64_t done = next.load(std::memory_order_relaxed);
+  const auto now = steady_clock::now();
+  if (done < pin_->offset().value + pin_interval && now - renewed_ < renew_every_) return;
+  pin_->move_to({done});
+  renewed_ = now;
 }
 
 // Passes over what is lost, if that is wanted.
@@ -117,21 +122,34 @@ Result<Subscription::Impl::Step> Subscription::Impl::meet(const Error& error) {
 }
 
 Result<Subscription::Impl::Step> Subscription::Impl::wait() {
-  if (!core_->closed.load() && std::chrono::steady_clock::now() - last_record_ < awake_for) {
-    std::this_thread::sleep_for(options_.linger);
+  if (pin_) {
+    pin_->move_to({next.load()});
+    renewed_ = steady_clock::now();
+  }
+  if (!core_->closed.load() && steady_clock::now() - last_record_ < awake_for) {
+    std::this_thread::sleep_for(std::clamp<std::chrono::microseconds>(
+        options_.linger, std::chrono::microseconds(10), awake_for));
     return Step::go_on;
   }
-  VARVE_TRY_ASSIGN(const bool more, wait_visible(*core_, reader_.next_offset().value,
-                                                 options_.visible, std::nullopt, &stopping_));
-  return more ? Step::go_on : Step::end;
+  Deadline deadline;
+  if (pin_ && core_->options.retention.pin_age.count() > 0) deadline = renewed_ + renew_every_;
+  VARVE_TRY(
+      wait_visible(*core_, reader_.next_offset().value, options_.visible, deadline, &stopping_));
+  return stopping_ ? Step::end : Step::go_on;
 }
 
 // ---- the handle --------------------------------------------------------------------------------
 
 Subscription::Subscription(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
 Subscription::Subscription(Subscription&&) noexcept = default;
-Subscription& Subscription::operator=(Subscription&&) noexcept = default;
-Subscription::~Subscription() = default;
+Subscription& Subscription::operator=(Subscription&& other) noexcept {
+  std::swap(impl_, other.impl_);
+  return *this;
+}
+Subscription::~Subscription() {
+  // In a forked child it is left alone: what the parent's thread was about when it was copied nobody knows.
+  if (impl_ && !impl_->here()) (void)impl_.release();
+}
 
 void Subscription::stop() noexcept { impl_->stop(); }
 
@@ -143,7 +161,7 @@ std::uint64_t Subscription::skipped() const noexcept {
   return impl_->skipped.load(std::memory_order_relaxed);
 }
 
-bool Subscription::active() const noexcept { return impl_->active.load(); }
+bool Subscription::active() const noexcept { return impl_->here() && impl_->active.load(); }
 
 Result<void> Subscription::status() const { return impl_->status(); }
 

@@ -27,6 +27,7 @@ struct Subscription::Impl {
 
   Result<void> start();
   void stop() noexcept;
+  bool here() const noexcept { return process_ == detail::process_generation(); }
 
   std::atomic<std::uint64_t> next;
   std::atomic<std::uint64_t> skipped{0};
@@ -41,6 +42,7 @@ struct Subscription::Impl {
   Result<Step> drain();
   Result<Step> meet(const Error& error);
   Result<Step> wait();
+  void renew_pin() noexcept;
   void end(const Error& error) noexcept;
 
   std::shared_ptr<detail::LogCore> core_;
@@ -48,6 +50,8 @@ struct Subscription::Impl {
   RecordHandler handler_;
   SubscribeOptions options_;
   std::optional<Pin> pin_;
+  const std::chrono::milliseconds renew_every_;  // before it counts no more
+  std::chrono::steady_clock::time_point renewed_ = std::chrono::steady_clock::now();
   std::chrono::steady_clock::time_point last_record_ = std::chrono::steady_clock::now();
   std::atomic<bool> stopping_{false};
   mutable std::mutex mutex_;

@@ -145,7 +145,8 @@ class StorageBackend {
   virtual Result<void> rename(std::string_view from, std::string_view to) = 0;
   virtual Result<void> remove(std::string_view name) = 0;
 
-  // Tells the class of a storage that can share files: &storage_kind<it>. Null: it cannot.
+  // Tells the class of a storage that can share files: &storage_kind<it>. Null: it cannot. One that wraps another has its
+  // own or none, never the other's.
   virtual const void* kind() const noexcept { return nullptr; }
 
   // Gives the file, which is synced, the same name in `to`, too, without copying it: it may not be written any more,

@@ -23,19 +23,20 @@ struct SubscribeOptions {
   Visible visible = Visible::committed;
 
   // A subscriber that has caught up looks again after so long, for some 20 ms before it goes to sleep: as long as records
-  // keep coming no append has to wake it. This is then how late it is at most.
+  // keep coming no append has to wake it. This is then how late it is at most. 10 us to 20 ms; the nearest counts.
   std::chrono::microseconds linger{200};
 
   // Pass over records that were truncated before they were handed over, or are damaged, instead of ending.
   bool skip_lost = false;
 
-  // Keep Options::retention from what was not handed over yet (see Pin). Only for a log open for writing.
+  // Keep Options::retention from what was not handed over yet, unless one call of the handler takes longer than
+  // Retention::pin_age (see Pin). Only for a log open for writing.
   bool pin = false;
 };
 
 // A subscriber, at its own pace: it reads the log as a Reader does, history first, so neither appends nor other
-// subscribers wait for it. Costs a thread. Destroying it ends it, after the call of the handler that is under way.
-// Any thread.
+// subscribers wait for it. Costs a thread. Destroying it ends it, after the call of the handler that is under way. Any
+// thread. In a forked child it is not active, and neither it nor the handler is ever destroyed.
 class VARVE_EXPORT Subscription {
  public:
   Subscription(Subscription&&) noexcept;

@@ -37,6 +37,12 @@ void append_numbers(Log& log, std::uint64_t count) {
     REQUIRE(append_text(log, std::to_string(log.end_offset().value)));
 }
 
+// Lets blocked handlers go on, also when the test has failed: before their subscriptions are ended.
+struct LetGo {
+  std::atomic<bool>& go_on;
+  ~LetGo() { go_on = true; }
+};
+
 // Counts what is out of order or has the wrong bytes.
 struct Checker {
   explicit Checker(Offset from) : next(from.value) {}
@@ -86,6 +92,7 @@ TEST_CASE("subscribe: a slow one holds up nobody", "[log][subscribe][tsan]") {
                                       return true;
                                     })
                           .value();
+  const LetGo let_go{go_on};
   Subscription quick = log.subscribe({0}, [](const RecordView&) { return true; }).value();
   append_numbers(log, 3000);
   CHECK(comes([&] { return quick.next_offset() == Offset{3000}; }));
@@ -125,6 +132,7 @@ TEST_CASE("subscribe: what was truncated ends it, or is passed over and counted"
   };
   Subscription strict = log.subscribe({0}, slow).value();
   Subscription lenient = log.subscribe({0}, slow, {.skip_lost = true}).value();
+  const LetGo let_go{go_on};
   std::this_thread::sleep_for(5ms);
   fill_segments(log, 4);
   REQUIRE(log.truncate_prefix(log.end_offset()));
@@ -216,6 +224,7 @@ TEST_CASE("subscribe: with a pin nothing is forgotten before it was handed over"
                                       },
                                       {.pin = true})
                             .value();
+  const LetGo let_go{go_on};
   fill_segments(log, 6);
   REQUIRE(log.tick());
   CHECK(log.start_offset() == Offset{0});
@@ -224,7 +233,89 @@ TEST_CASE("subscribe: with a pin nothing is forgotten before it was handed over"
   CHECK(comes([&] { return log.tick() && log.start_offset() > Offset{0}; }));
   pinned.stop();
   CHECK(seen == log.end_offset().value);
-  const Log reader = open_log(make_memory_storage(), options);
+}
+
+TEST_CASE("subscribe: a pin does not grow old while its subscriber is at work, or asleep",
+          "[log][subscribe]") {
+  Options options = small_log();
+  options.retention.bytes = 1;
+  options.retention.pin_age = 1s;
+  Log log = open_log(make_memory_storage(), options);
+  std::atomic<std::uint64_t> seen{0};
+  Subscription pinned = log.subscribe({0},
+                                      [&](const RecordView&) {
+                                        ++seen;
+                                        std::this_thread::sleep_for(20ms);
+                                        return true;
+                                      },
+                                      {.pin = true})
+                            .value();
+  std::this_thread::sleep_for(1300ms);
+  fill_segments(log, 6);  // some 80 records
+  const std::uint64_t end = log.end_offset().value;
+  while (pinned.active() && pinned.next_offset().value < end) {
+    REQUIRE(log.tick());
+    std::this_thread::sleep_for(1ms);
+  }
+  CHECK(pinned.status());
+  pinned.stop();
+  CHECK(seen == end);
+}
+
+TEST_CASE("subscribe: what closing makes durable is handed over, too", "[log][subscribe][tsan]") {
+  const auto storage = std::make_shared<FaultyStorage>(make_memory_storage());
+  std::atomic<bool> slowly{false};
+  storage->on_call([&](StorageOp op, std::string_view) {
+    if (op == StorageOp::sync && slowly) std::this_thread::sleep_for(20ms);
+  });
+  const auto before_closing = GENERATE(1ms, 50ms);  // while it is awake, and asleep
+  Log log = open_log(storage);
+  append_numbers(log, 10);
+  REQUIRE(log.sync());
+  Checker checker({0});
+  Subscription durable =
+      log.subscribe({0}, std::ref(checker), {.visible = Visible::durable}).value();
+  append_numbers(log, 10);
+  std::this_thread::sleep_for(before_closing);
+  slowly = true;
+  REQUIRE(log.close());
+  CHECK(comes([&] { return !durable.active(); }));
+  CHECK(fails_with(durable.status(), Errc::closed));
+  CHECK(checker.next == 20);
+  CHECK(checker.wrong == 0);
+}
+
+TEST_CASE("subscribe: a log that has failed is handed over as far as it is durable",
+          "[log][subscribe][tsan]") {
+  const auto storage = std::make_shared<FaultyStorage>(make_memory_storage());
+  Log log = open_log(storage);
+  append_numbers(log, 10);
+  REQUIRE(log.sync());
+  Checker checker({0});
+  Subscription durable =
+      log.subscribe({0}, std::ref(checker), {.visible = Visible::durable}).value();
+  append_numbers(log, 10);
+  storage->inject({.ops = {StorageOp::sync}});
+  CHECK(!log.sync());
+  CHECK(comes([&] { return !durable.active(); }));
+  CHECK(fails_with(durable.status(), Errc::failed));
+  CHECK(checker.next == 10);
+}
+
+TEST_CASE("subscribe: in a forked child there is no subscriber", "[log][subscribe][processes]") {
+  Log log = open_log(make_memory_storage());
+  append_numbers(log, 10);
+  std::optional<Subscription> subscription =
+      log.subscribe({0}, [](const RecordView&) { return true; }).value();
+  Child child([&](const PipeEnd&, const PipeEnd&) {
+    if (subscription->active()) return 1;
+    subscription->stop();
+    subscription.reset();
+    return 0;
+  });
+  CHECK(child.wait() == 0);
+  CHECK(subscription->active());
+  CHECK(comes([&] { return subscription->next_offset() == Offset{10}; }));
 }
 
 TEST_CASE("subscribe: what makes no sense is refused", "[log][subscribe]") {
