@@ -6,6 +6,7 @@
 #include "support/log_tools.hpp"
 #include "support/temp_dir.hpp"
 #include "support/workload.hpp"
+#include "varve/faulty_storage.hpp"
 
 namespace varve::test {
 namespace {
@@ -109,6 +110,17 @@ TEST_CASE("find: a range of times touches only the segments that it is in", "[lo
   for (const RecordView& record : reader) records += record.timestamp >= at(0);
   CHECK(records == *end - *begin);
   CHECK(log.metrics().segments_opened == 2);
+}
+
+TEST_CASE("find: what is damaged where it has to look is told", "[log][find]") {
+  const auto storage = std::make_shared<FaultyStorage>(make_memory_storage());
+  Log log = open_log(storage);
+  for (std::int64_t i = 0; i < 20; ++i)
+    REQUIRE(log.append({.value = bytes("x"), .timestamp = at(i)}, os_ack));
+  REQUIRE(log.close());
+  REQUIRE(storage->flip_bit("00000000000000000000.log", 8 * 4300));
+  log = open_log(storage, GENERATE(false, true) ? read_only() : small_log());
+  CHECK(fails_with(log.find(at(5)), Errc::corrupt, {"00000000000000000000.log"}));
 }
 
 }  // namespace

@@ -257,6 +257,18 @@ TEST_CASE("retention: the background does it by itself", "[log][retention]") {
   REQUIRE(log.close());
 }
 
+TEST_CASE("segment age: the background seals by itself", "[log][retention]") {
+  Options options = small_log();
+  options.background = Background::thread;
+  options.segment_age = 30ms;
+  Log log = open_log(make_memory_storage(), options);
+  REQUIRE(append_text(log, "x"));
+  const auto give_up = std::chrono::steady_clock::now() + 20s;
+  while (log.segments().size() < 2 && std::chrono::steady_clock::now() < give_up)
+    std::this_thread::sleep_for(5ms);
+  CHECK(log.segments().size() == 2);
+}
+
 TEST_CASE("retention: goes by the age of a torn segment's successor", "[log][retention]") {
   Clocked world;
   const auto faulty = std::make_shared<FaultyStorage>(world.storage);

@@ -221,6 +221,16 @@ TEST_CASE("snapshot: when the log's disk is full another may still take it", "[l
   CHECK(values_of(to) == values);
 }
 
+TEST_CASE("snapshot: when the log fails for it that is told", "[log][snapshot]") {
+  const auto faulty = std::make_shared<FaultyStorage>(make_memory_storage());
+  Log log = open_log(faulty);
+  append_numbered(log, 150);
+  faulty->inject({.ops = {StorageOp::write}, .name = "MANIFEST"});
+  const auto to = make_memory_storage();
+  CHECK(fails_with(log.snapshot(*to), Errc::failed, {"MANIFEST"}));
+  CHECK(is_empty(*to));
+}
+
 TEST_CASE("snapshot: goes nowhere where something is", "[log][snapshot]") {
   const TempDir directory;
   Log log = open_log(directory.path() / "log");

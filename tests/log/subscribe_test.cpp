@@ -356,5 +356,22 @@ TEST_CASE("subscribe: to a log that another process writes", "[log][subscribe][p
   CHECK(writer.wait() == 0);
 }
 
+TEST_CASE("subscribe: one that sleeps can be stopped, of a log to write or to read",
+          "[log][subscribe][tsan]") {
+  const auto storage = make_memory_storage();
+  const Log writer = open_log(storage);
+  std::optional<Log> reader;
+  const bool reads_only = GENERATE(false, true);
+  if (reads_only) reader = open_log(storage, read_only());
+  Subscription subscription = (reads_only ? *reader : writer)
+                                  .subscribe({0}, [](const RecordView&) { return true; })
+                                  .value();
+  std::this_thread::sleep_for(60ms);
+  CHECK(subscription.active());
+  subscription.stop();
+  CHECK(!subscription.active());
+  CHECK(subscription.status());
+}
+
 }  // namespace
 }  // namespace varve::test
