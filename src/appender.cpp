@@ -112,7 +112,7 @@ Result<OffsetRange> Appender::append(std::span<const Record> records,
   return range;
 }
 
-// From here on the active segment grows old. They come to see it when this append is done.
+// From here on the active segment grows old. The chores see it when this append has given back the lock.
 void Appender::note_first_append() noexcept {
   first_append_ms_ = now_ms_;
   if (rolls_by_age_ && call_chores_) call_chores_();
@@ -567,7 +567,7 @@ SegmentMeta Appender::unrecorded_after(std::size_t rolled) const {
   meta.end_offset = meta.base_offset;
   meta.end_sequence = meta.base_sequence;
   // As far as it is known to be durable: its begin, or nothing yet.
-  constexpr std::uint32_t begun = segment_header_bytes + begin_frame_bytes;
+  constexpr auto begun = static_cast<std::uint32_t>(behind_begin.value);
   meta.end_position = durable_position_ >= meta.base_position + begun ? begun : 0;
   meta.newest_ms = no_time;
   return meta;

@@ -15,8 +15,6 @@ namespace varve::inline v0::detail {
 
 namespace {
 
-constexpr Position behind_begin{segment_header_bytes + begin_frame_bytes};
-
 // Sets `next` to then, unless it is earlier.
 void be_called_at(Deadline& next, std::chrono::steady_clock::time_point then) {
   if (!next || then < *next) next = then;

@@ -188,7 +188,7 @@ struct FaultyStorage::State {
   Result<std::shared_ptr<Inode>> track(std::string_view name);
   Result<std::unique_ptr<StorageFile>> open(std::string_view name, OpenMode mode,
                                             std::shared_ptr<Inode>& inode);
-  Result<void> add_synced(std::string_view name);
+  Result<std::shared_ptr<Inode>> add(std::string_view name);
   Result<void> rename(std::string_view from, std::string_view to);
   Result<void> remove(std::string_view name);
   Names names_after(const Dice& dice) const;
@@ -429,17 +429,19 @@ Result<std::unique_ptr<StorageFile>> FaultyStorage::State::open(std::string_view
     if (mode == OpenMode::create) inode->truncated(0);
     return file;
   }
-  if (auto added = add_synced(name); !added) return added.error();
-  inode = names.find(name)->second;
+  auto added = add(name);
+  if (!added) return added.error();
+  inode = *std::move(added);
   return file;
 }
 
-// A file that is there by now, whose bytes are durable but not its name.
-Result<void> FaultyStorage::State::add_synced(std::string_view name) {
+// A file that the inner storage has by now: durable as it is, but for its name.
+Result<std::shared_ptr<Inode>> FaultyStorage::State::add(std::string_view name) {
   auto inode = std::make_shared<Inode>(std::string(name));
   names[inode->name] = inode;
   unsynced.push_back({.from = {}, .to = inode->name, .inode = inode});
-  return track(*inode);
+  if (auto tracked = track(*inode); !tracked) return tracked.error();
+  return inode;
 }
 
 Result<void> FaultyStorage::State::rename(std::string_view from, std::string_view to) {
@@ -647,7 +649,8 @@ Result<void> FaultyStorage::share(std::string_view name, StorageBackend& to) {
   const std::lock_guard lock(other.mutex);
   if (auto on = other.check_power(name); !on) return on;
   if (auto shared = state_->inner->share(name, *other.inner); !shared) return shared;
-  return other.add_synced(name);
+  if (auto added = other.add(name); !added) return added.error();
+  return {};
 }
 
 Result<void> FaultyStorage::sync_names() {

@@ -75,6 +75,16 @@ struct Log::Impl {
     return appender ? Result<void>() : Errc::read_only;
   }
 
+  // Whether something may begin at that offset.
+  Result<void> check_in_range(Offset from) const {
+    const std::uint64_t start = core->marks.start.load(std::memory_order_acquire);
+    const std::uint64_t end = core->marks.end.load(std::memory_order_acquire);
+    if (from.value >= start && from.value <= end) return {};
+    return Error(Errc::offset_out_of_range, "offset " + std::to_string(from.value) +
+                                                " is not in [" + std::to_string(start) + ", " +
+                                                std::to_string(end) + "]");
+  }
+
   // Passes an answer on, once the observer has heard of the failure behind it.
   template <class Answer>
   Answer told(Answer answer) const {
@@ -104,14 +114,13 @@ struct Log::Impl {
 
 namespace {
 
+// Looks for news as far as that can be done; what is known stays true.
+void refresh(LogCore& core) noexcept {
+  if (core.refresher) (void)guarded([&] { (void)core.refresher->refresh(); });
+}
+
 // When chores that ran out of memory are tried again.
 constexpr std::chrono::milliseconds retry_after{100};
-
-Error out_of_range(Offset offset, Offset start, Offset end) {
-  return {Errc::offset_out_of_range, "offset " + std::to_string(offset.value) + " is not in [" +
-                                         std::to_string(start.value) + ", " +
-                                         std::to_string(end.value) + "]"};
-}
 
 Error bad_option(std::string what) { return {Errc::invalid_argument, std::move(what)}; }
 
@@ -300,9 +309,7 @@ Result<Pin> Log::pin(Offset from) const {
   VARVE_TRY(impl_->check_writable());
   const std::shared_ptr<LogCore>& core = impl_->core;
   const auto lock = core->pins.lock();
-  const std::uint64_t start = core->marks.start.load(std::memory_order_acquire);
-  const std::uint64_t end = core->marks.end.load(std::memory_order_acquire);
-  if (from.value < start || from.value > end) return out_of_range(from, {start}, {end});
+  VARVE_TRY(impl_->check_in_range(from));
   return Pin(std::make_unique<Pin::Impl>(core, from.value));
 }
 
@@ -352,8 +359,8 @@ Result<Subscription> Log::subscribe(Offset from, RecordHandler handler,
   if (options.pin) {
     VARVE_TRY_ASSIGN(kept, pin(from));
   }
-  if (from < start_offset() || from > end_offset())
-    return out_of_range(from, start_offset(), end_offset());
+  refresh(*impl_->core);
+  VARVE_TRY(impl_->check_in_range(from));
   auto subscription =
       std::make_unique<Subscription::Impl>(impl_->core, reader(from, {.visible = options.visible}),
                                            std::move(handler), options, std::move(kept));
@@ -404,13 +411,6 @@ Result<Offset> Log::Impl::find(const Log& log, Timestamp time) const {
 }
 
 // ---- looking at it -----------------------------------------------------------------------------
-
-namespace {
-// Looks for news as far as that can be done; what is known stays true.
-void refresh(LogCore& core) noexcept {
-  if (core.refresher) (void)guarded([&] { (void)core.refresher->refresh(); });
-}
-}  // namespace
 
 Offset Log::start_offset() const noexcept {
   refresh(*impl_->core);

@@ -83,7 +83,7 @@ Result<Subscription::Impl::Step> Subscription::Impl::drain() {
                      "the handler threw at offset " + std::to_string(next.load()));
       next.store(reader_.record().offset.value + 1, std::memory_order_release);
       if (!more) return Step::end;
-      if (pin_) renew_pin();
+      if (pin_) move_pin_if_due();
     }
     if (stopping_) return Step::end;
     if (next.load() != before) last_record_ = steady_clock::now();
@@ -97,16 +97,18 @@ Result<Subscription::Impl::Step> Subscription::Impl::drain() {
 }
 
 // Gives up what was handed over, now and then, and soon enough for the pin to count on.
-void Subscription::Impl::renew_pin() noexcept {
-  const std::uint64_t done = next.load(std::memory_order_relaxed);
-  const auto now = steady_clock::now();
-  if (done < pin_->offset().value + pin_interval && now - renewed_ < renew_every_) return;
-  pin_->move_to({done});
-  renewed_ = now;
+void Subscription::Impl::move_pin_if_due() noexcept {
+  const bool far = next.load(std::memory_order_relaxed) >= pin_->offset().value + pin_interval;
+  if (far || steady_clock::now() - renewed_ >= renew_every_) move_pin();
+}
+
+void Subscription::Impl::move_pin() noexcept {
+  pin_->move_to({next.load(std::memory_order_relaxed)});
+  renewed_ = steady_clock::now();
 }
 
 // Passes over what is lost, if that is wanted.
-Result<Subscription::Impl::Step> Subscription::Impl::meet(const Error& error) {
+Result<void> Subscription::Impl::meet(const Error& error) {
   if (!options_.skip_lost) return error;
   if (error == Errc::offset_out_of_range) {
     reader_.seek({core_->marks.start.load(std::memory_order_acquire)});
@@ -118,14 +120,11 @@ Result<Subscription::Impl::Step> Subscription::Impl::meet(const Error& error) {
   if (to <= from) return error;  // it does not lead any further
   skipped.fetch_add(to - from, std::memory_order_relaxed);
   next.store(to, std::memory_order_release);
-  return Step::go_on;
+  return {};
 }
 
 Result<Subscription::Impl::Step> Subscription::Impl::wait() {
-  if (pin_) {
-    pin_->move_to({next.load()});
-    renewed_ = steady_clock::now();
-  }
+  if (pin_) move_pin();
   if (!core_->closed.load() && steady_clock::now() - last_record_ < awake_for) {
     std::this_thread::sleep_for(std::clamp<std::chrono::microseconds>(
         options_.linger, std::chrono::microseconds(10), awake_for));

@@ -40,9 +40,10 @@ struct Subscription::Impl {
 
   void run() noexcept;
   Result<Step> drain();
-  Result<Step> meet(const Error& error);
+  Result<void> meet(const Error& error);
   Result<Step> wait();
-  void renew_pin() noexcept;
+  void move_pin_if_due() noexcept;
+  void move_pin() noexcept;
   void end(const Error& error) noexcept;
 
   std::shared_ptr<detail::LogCore> core_;

@@ -262,6 +262,21 @@ TEST_CASE("subscribe: a pin does not grow old while its subscriber is at work, o
   CHECK(seen == end);
 }
 
+// A log of twenty records of which ten are durable, and a subscriber to what is.
+struct HalfDurable {
+  explicit HalfDurable(const std::shared_ptr<FaultyStorage>& storage) : log(open_log(storage)) {
+    append_numbers(log, 10);
+    REQUIRE(log.sync());
+    subscription.emplace(
+        log.subscribe({0}, std::ref(checker), {.visible = Visible::durable}).value());
+    append_numbers(log, 10);
+  }
+
+  Log log;
+  Checker checker{Offset{0}};
+  std::optional<Subscription> subscription{};
+};
+
 TEST_CASE("subscribe: what closing makes durable is handed over, too", "[log][subscribe][tsan]") {
   const auto storage = std::make_shared<FaultyStorage>(make_memory_storage());
   std::atomic<bool> slowly{false};
@@ -269,37 +284,25 @@ TEST_CASE("subscribe: what closing makes durable is handed over, too", "[log][su
     if (op == StorageOp::sync && slowly) std::this_thread::sleep_for(20ms);
   });
   const auto before_closing = GENERATE(1ms, 50ms);  // while it is awake, and asleep
-  Log log = open_log(storage);
-  append_numbers(log, 10);
-  REQUIRE(log.sync());
-  Checker checker({0});
-  Subscription durable =
-      log.subscribe({0}, std::ref(checker), {.visible = Visible::durable}).value();
-  append_numbers(log, 10);
+  HalfDurable of(storage);
   std::this_thread::sleep_for(before_closing);
   slowly = true;
-  REQUIRE(log.close());
-  CHECK(comes([&] { return !durable.active(); }));
-  CHECK(fails_with(durable.status(), Errc::closed));
-  CHECK(checker.next == 20);
-  CHECK(checker.wrong == 0);
+  REQUIRE(of.log.close());
+  CHECK(comes([&] { return !of.subscription->active(); }));
+  CHECK(fails_with(of.subscription->status(), Errc::closed));
+  CHECK(of.checker.next == 20);
+  CHECK(of.checker.wrong == 0);
 }
 
 TEST_CASE("subscribe: a log that has failed is handed over as far as it is durable",
           "[log][subscribe][tsan]") {
   const auto storage = std::make_shared<FaultyStorage>(make_memory_storage());
-  Log log = open_log(storage);
-  append_numbers(log, 10);
-  REQUIRE(log.sync());
-  Checker checker({0});
-  Subscription durable =
-      log.subscribe({0}, std::ref(checker), {.visible = Visible::durable}).value();
-  append_numbers(log, 10);
+  HalfDurable of(storage);
   storage->inject({.ops = {StorageOp::sync}});
-  CHECK(!log.sync());
-  CHECK(comes([&] { return !durable.active(); }));
-  CHECK(fails_with(durable.status(), Errc::failed));
-  CHECK(checker.next == 10);
+  CHECK(!of.log.sync());
+  CHECK(comes([&] { return !of.subscription->active(); }));
+  CHECK(fails_with(of.subscription->status(), Errc::failed));
+  CHECK(of.checker.next == 10);
 }
 
 TEST_CASE("subscribe: in a forked child there is no subscriber", "[log][subscribe][processes]") {

@@ -15,6 +15,9 @@
 
 namespace varve::inline v0::detail {
 
+// Where a segment's records begin.
+inline constexpr Position behind_begin{segment_header_bytes + begin_frame_bytes};
+
 // One thread at a time appends, under the appender's lock. The atomics and the index may be read, and
 // make_ready() called, by any thread.
 class SegmentWriter {
