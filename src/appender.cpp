@@ -344,8 +344,9 @@ Result<void> Appender::lead_flush(Reach reach) {
     if (!flushed) return flushed.error();
     synced = *flushed;
   }
-  Observer* watching = core_->observer();
-  if (synced && watching != nullptr) watching->on_synced({synced->end_offset}, synced->took);
+  if (synced)
+    for (Observer* watching : core_->observers())
+      watching->on_synced({synced->end_offset}, synced->took);
   return {};
 }
 

@@ -39,7 +39,9 @@ std::optional<std::int64_t> time_of_frame(const SegmentFile& file, Position end,
 
 Chores::Chores(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper> manifest,
                Appender& appender)
-    : core_(std::move(core)), manifest_(std::move(manifest)), appender_(appender) {}
+    : core_(std::move(core)), manifest_(std::move(manifest)), appender_(appender) {
+  queue_removals();
+}
 
 Result<void> Chores::prepare() {
   if (core_->failure.happened()) return core_->failure.answer();
@@ -57,14 +59,14 @@ Result<void> Chores::run(Deadline& next) {
     done = std::move(forgot);
   }
   if (auto synced = sync_when_due(next); !synced) done = std::move(synced);
+  remove_when_due(next);
   return told(std::move(done));
 }
 
-// Passes a result on, once the observer has heard of a full disk.
+// Passes a result on, once the observers have heard of a full disk.
 Result<void> Chores::told(Result<void> result) {
-  if (Observer* watching = core_->observer();
-      !result && watching != nullptr && result.error() == Errc::no_space)
-    watching->on_no_space(result.error());
+  if (!result && result.error() == Errc::no_space)
+    for (Observer* watching : core_->observers()) watching->on_no_space(result.error());
   return result;
 }
 
@@ -112,7 +114,8 @@ Result<void> Chores::forget_old(Deadline& next) {
   const Retention& retention = core_->options.retention;
   if (!forgets(retention)) return {};
   const std::int64_t now = now_ms(core_->options.environment.get(), Precision::exact);
-  std::vector<SegmentMeta> gone;
+  Forgotten forgotten;
+  std::optional<Held> held;
   {
     const auto pinned = core_->pins.lock();
     const auto list = core_->segments.list();
@@ -129,14 +132,16 @@ Result<void> Chores::forget_old(Deadline& next) {
     std::uint64_t start = list->sealed[expiry.segments - 1].end_offset;
     if (const auto lowest = core_->pins.lowest(retention, now); lowest && *lowest < start) {
       be_called_in(next, std::chrono::minutes(1));
+      held = Held{*lowest, start};
       start = 0;
       for (const SegmentMeta& meta : list->sealed)
         if (meta.end_offset <= *lowest) start = meta.end_offset;
     }
     const std::lock_guard lock(mutex_);
-    VARVE_TRY_ASSIGN(gone, forget_below(start));
+    VARVE_TRY_ASSIGN(forgotten, forget_below(start));
   }
-  tell_removed(gone);
+  tell_forgotten(forgotten, "retention");
+  tell_held(held);
   return {};
 }
 
@@ -202,7 +207,7 @@ Result<void> Chores::record_rolled() {
   if (!recorded) return recorded;
   appender_.forget_rolled(rolled.size());
   lock.unlock();
-  if (Observer* watching = core_->observer())
+  for (Observer* watching : core_->observers())
     for (const RolledSegment& one : rolled) watching->on_rolled(one.meta.info());
   return {};
 }
@@ -271,22 +276,25 @@ Result<void> Chores::truncate_prefix(Offset new_start) {
                    appender_.wait_durable(new_start.value, std::nullopt));
   VARVE_TRY(record_rolled());
 
-  std::vector<SegmentMeta> gone;
+  Forgotten forgotten;
   {
     const std::lock_guard lock(mutex_);
-    VARVE_TRY_ASSIGN(gone, forget_below(new_start.value));
+    VARVE_TRY_ASSIGN(forgotten, forget_below(new_start.value));
   }
-  tell_removed(gone);
+  tell_forgotten(forgotten, "truncate_prefix");
+  while (remove_some()) {
+  }
   return {};
 }
 
-// Moves the log's start there, which is durable and recorded, and removes the files of what is wholly before. Which
-// segments those were. The caller holds mutex_.
-Result<std::vector<SegmentMeta>> Chores::forget_below(std::uint64_t new_start) {
+// Moves the log's start there, which is durable and recorded; the files of what is wholly before may then be removed. The
+// caller holds mutex_.
+Result<Chores::Forgotten> Chores::forget_below(std::uint64_t new_start) {
   Watermarks& marks = core_->marks;
-  std::vector<SegmentMeta> gone;
   if (core_->failure.happened()) return core_->failure.answer();
-  if (new_start <= marks.start.load(std::memory_order_acquire)) return gone;
+  Forgotten forgotten{marks.start.load(std::memory_order_acquire), new_start, {}};
+  std::vector<SegmentMeta>& gone = forgotten.segments;
+  if (new_start <= forgotten.old_start) return Forgotten{};
   VARVE_TRY(change_manifest([&](Manifest& manifest) {
     gone.clear();
     manifest.start_offset = new_start;
@@ -306,16 +314,74 @@ Result<std::vector<SegmentMeta>> Chores::forget_below(std::uint64_t new_start) {
   core_->segments.publish(std::move(draft));
   core_->segments.forget_below(new_start);
   core_->counters.removed.fetch_add(gone.size(), std::memory_order_relaxed);
-
-  // What cannot be removed now is tried again when the log is opened: the manifest remembers it.
-  if (auto removed = remove_dropped(*core_->storage, core_->log, manifest_->snapshot().dropped))
-    manifest_->forget_dropped(*removed);
-  return gone;
+  queue_removals();
+  return forgotten;
 }
 
-void Chores::tell_removed(const std::vector<SegmentMeta>& gone) const {
-  if (Observer* watching = core_->observer())
-    for (const SegmentMeta& meta : gone) watching->on_removed(meta.info());
+void Chores::tell_forgotten(const Forgotten& forgotten, std::string_view why) const {
+  if (forgotten.old_start == forgotten.start) return;
+  core_->events.write(events::records_forgotten, why, forgotten.old_start, forgotten.start,
+                      std::uint64_t{forgotten.segments.size()});
+  for (Observer* watching : core_->observers())
+    for (const SegmentMeta& meta : forgotten.segments) watching->on_removed(meta.info());
+}
+
+// Once, however often retention is held.
+void Chores::tell_held(const std::optional<Held>& held) {
+  {
+    const std::lock_guard lock(removals_mutex_);
+    if (std::exchange(told_held_, held) == held) return;
+  }
+  if (held) core_->events.write(events::retention_held, held->pinned, held->wanted);
+}
+
+// Everything that the manifest says is to go. Not what begins where the log's next segment might: between looking at such
+// a file and removing it, it could become another. Opening removes those.
+void Chores::queue_removals() {
+  const std::uint64_t start = core_->marks.start.load(std::memory_order_acquire);
+  std::vector<DroppedSegment> dropped = manifest_->snapshot().dropped;
+  std::erase_if(dropped, [&](const DroppedSegment& one) { return one.base_offset >= start; });
+  std::reverse(dropped.begin(), dropped.end());
+  const std::lock_guard lock(removals_mutex_);
+  removals_ = std::move(dropped);
+}
+
+bool Chores::has_removals() const {
+  const std::lock_guard lock(removals_mutex_);
+  return !removals_.empty();
+}
+
+// Removes the next few files. Whether there are more. What cannot be removed is tried again when more is forgotten, or the
+// log is opened: the manifest remembers it.
+bool Chores::remove_some() {
+  std::vector<DroppedSegment> some;
+  {
+    const std::lock_guard lock(removals_mutex_);
+    for (; !removals_.empty() && some.size() < removals_max; removals_.pop_back())
+      some.push_back(removals_.back());
+  }
+  if (some.empty()) return false;
+  if (auto removed = remove_dropped(*core_->storage, core_->log, some))
+    manifest_->forget_dropped(*removed);
+  return has_removals();
+}
+
+// So that removing takes no more than a quarter of the time, of the medium's as of this thread's.
+void Chores::remove_when_due(Deadline& next) {
+  const auto begin = std::chrono::steady_clock::now();
+  if (core_->options.background ==
+      Background::thread) {  // whose turns come whenever there is other work, too
+    const std::lock_guard lock(removals_mutex_);
+    if (begin < next_removal_) {
+      if (!removals_.empty()) be_called_at(next, next_removal_);
+      return;
+    }
+  }
+  const bool more = remove_some();
+  const auto end = std::chrono::steady_clock::now();
+  const std::lock_guard lock(removals_mutex_);
+  next_removal_ = end + 3 * (end - begin);
+  if (more) be_called_at(next, next_removal_);
 }
 
 Result<std::vector<DroppedSegment>> remove_dropped(StorageBackend& storage, LogId log,

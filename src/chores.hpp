@@ -7,6 +7,9 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <string_view>
+#include <vector>
 
 #include "appender.hpp"
 #include "log_core.hpp"
@@ -26,10 +29,13 @@ class Chores {
   // Records and flushes what is due; `next` is set to when it should be called again even if nobody asks.
   Result<void> run(Deadline& next);
 
+  // Whether there are files that run() is to remove.
+  bool has_removals() const;
+
   // Records rolled segments as sealed, with their indexes. Also the first step of closing.
   Result<void> record_rolled();
 
-  // Forgets the records below `new_start`, then the files of the segments that hold none besides.
+  // Forgets the records below `new_start`, then removes the files of the segments that hold none besides.
   Result<void> truncate_prefix(Offset new_start);
 
   // The last step of closing: marks the log as closed properly. Everything is durable already.
@@ -41,8 +47,25 @@ class Chores {
   Result<void> roll_when_old(Deadline& next);
   Result<void> forget_old(Deadline& next);
   std::optional<std::int64_t> last_append_ms(const SegmentList& list, std::size_t i) const;
-  Result<std::vector<SegmentMeta>> forget_below(std::uint64_t new_start);
-  void tell_removed(const std::vector<SegmentMeta>& gone) const;
+
+  // What the log has forgotten: the records of [old_start, start), and these segments.
+  struct Forgotten {
+    std::uint64_t old_start = 0;
+    std::uint64_t start = 0;
+    std::vector<SegmentMeta> segments{};
+  };
+  // What retention would have forgotten, but for a pin.
+  struct Held {
+    std::uint64_t pinned = 0;
+    std::uint64_t wanted = 0;
+    friend bool operator==(const Held&, const Held&) = default;
+  };
+  Result<Forgotten> forget_below(std::uint64_t new_start);
+  void tell_forgotten(const Forgotten& forgotten, std::string_view why) const;
+  void tell_held(const std::optional<Held>& held);
+  void queue_removals();
+  bool remove_some();
+  void remove_when_due(Deadline& next);
   Result<void> write_index(const SegmentWriter& writer, const SegmentMeta& meta);
   Result<void> trim_active(const SegmentWriter& writer);
   Result<void> change_manifest(const std::function<void(Manifest&)>& change);
@@ -51,9 +74,18 @@ class Chores {
   const std::shared_ptr<ManifestKeeper> manifest_;
   Appender& appender_;
   std::mutex mutex_;  // one change of structure at a time
+
+  mutable std::mutex removals_mutex_;  // taken after mutex_, never held while files are removed
+  std::vector<DroppedSegment> removals_{};  // the next one last
+  std::optional<Held> told_held_{};         // guarded by it, too
+  std::chrono::steady_clock::time_point next_removal_{};
   std::mutex last_sync_mutex_;
   std::chrono::steady_clock::time_point last_sync_ = std::chrono::steady_clock::now();
 };
+
+// The files of so many segments are removed at once: a medium that frees the room of hundreds of files stalls whoever
+// flushes meanwhile, and the thread that removes them works for all logs of the process.
+constexpr std::size_t removals_max = 16;
 
 // Removes the files of segments that the manifest says are dropped; those that are not theirs (any more) stay.
 // Returns which ones are gone, durably.

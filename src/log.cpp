@@ -105,10 +105,14 @@ struct Log::Impl {
     return range;
   }
 
+  static Result<std::unique_ptr<Impl>> open(std::shared_ptr<StorageBackend> storage,
+                                            Options options);
   Result<void> open_writer(std::shared_ptr<StorageBackend> storage, Options options);
   Result<void> open_reader(std::shared_ptr<StorageBackend> storage, Options options);
   Result<void> start_background();
   Result<void> close();
+  Result<void> close_writer();
+  Result<void> prepare_snapshot() const;
   Result<Offset> find(const Log& log, Timestamp time) const;
 };
 
@@ -153,14 +157,35 @@ Result<void> check(const Options& options) {
 // ---- opening and closing -----------------------------------------------------------------------
 
 Result<Log> Log::open(const std::filesystem::path& directory, Options options) {
-  VARVE_TRY(check(options));
   const bool create = options.create && options.access == Access::read_write;
-  VARVE_TRY_ASSIGN(auto storage, open_file_storage(directory, create));
-  return open(std::move(storage), std::move(options));
+  auto checked = check(options);
+  auto storage = checked ? open_file_storage(directory, create) : std::move(checked).error();
+  if (storage) return open(*std::move(storage), std::move(options));
+  EventLog(options.logger.get(), directory.string())
+      .write_error(events::open_failed, storage.error());
+  return storage.error();
 }
 
 Result<Log> Log::open(std::shared_ptr<StorageBackend> storage, Options options) {
   if (!storage) return bad_option("no storage");
+  const std::shared_ptr<Logger> logger = options.logger;
+  auto impl = Impl::open(storage, std::move(options));
+  if (!impl) {
+    EventLog(logger.get(), storage->describe()).write_error(events::open_failed, impl.error());
+    return impl.error();
+  }
+  const LogCore& core = *(**impl).core;
+  const RecoveryReport& report = (**impl).report;
+  for (Observer* watching : core.observers()) watching->on_recovered(report);
+  const bool writes = core.options.access == Access::read_write;
+  core.events.write(events::opened, writes ? "read_write" : "read_only",
+                    Offset{core.marks.start.load()}, Offset{core.marks.end.load()}, report.segments,
+                    report.took);
+  return Log(*std::move(impl));
+}
+
+Result<std::unique_ptr<Log::Impl>> Log::Impl::open(std::shared_ptr<StorageBackend> storage,
+                                                   Options options) {
   VARVE_TRY(check(options));
   auto impl = std::make_unique<Impl>();
   const auto begin = std::chrono::steady_clock::now();
@@ -170,8 +195,7 @@ Result<Log> Log::open(std::shared_ptr<StorageBackend> storage, Options options) 
     VARVE_TRY(impl->open_writer(std::move(storage), std::move(options)));
   impl->report.took = std::chrono::duration_cast<std::chrono::microseconds>(
       std::chrono::steady_clock::now() - begin);
-  if (Observer* watching = impl->core->observer()) watching->on_recovered(impl->report);
-  return Log(std::move(impl));
+  return impl;
 }
 
 Result<void> Log::Impl::open_writer(std::shared_ptr<StorageBackend> storage, Options options) {
@@ -222,8 +246,10 @@ Result<void> Log::Impl::start_background() {
     return next;
   });
   appender->on_work([this] { ahead.place->notify(); }, [this] { recorder.place->notify(); });
-  if (forgets(core->options.retention) || filling_time(core->options).count() != 0)
-    recorder.place->notify();  // for what has grown old since the log was open last
+  // For what has grown old since the log was open last, and what it did not get to remove then.
+  if (forgets(core->options.retention) || filling_time(core->options).count() != 0 ||
+      chores->has_removals())
+    recorder.place->notify();
   return {};
 }
 
@@ -239,10 +265,16 @@ Result<void> Log::Impl::open_reader(std::shared_ptr<StorageBackend> storage, Opt
 
 Result<void> Log::Impl::close() {
   if (!here() || core->closed.load()) return {};
-  if (!appender) {
-    core->closed.store(true);
-    return {};
-  }
+  auto closed = appender ? close_writer() : Result<void>();
+  core->closed.store(true);
+  if (closed)
+    core->events.write(events::closed, Offset{core->marks.end.load()});
+  else
+    core->events.write_error(events::close_failed, closed.error());
+  return closed;
+}
+
+Result<void> Log::Impl::close_writer() {
   auto closed = appender->close();
   appender->on_work(nullptr, nullptr);
   ahead.place.reset();
@@ -324,17 +356,29 @@ Result<SnapshotReport> Log::snapshot(StorageBackend& to, const SnapshotOptions& 
   const std::shared_ptr<LogCore>& core = impl_->core;
   std::unique_ptr<Pin::Impl> kept;
   VARVE_TRY(impl_->check_open());
+  SnapshotOptions how = options;
+  if (how.logger == nullptr) how.logger = core->options.logger.get();
   if (impl_->appender) {
     {
       const auto lock = core->pins.lock();
       kept = std::make_unique<Pin::Impl>(core, core->marks.start.load(std::memory_order_acquire));
     }
-    VARVE_TRY(impl_->told(impl_->appender->sync()));
-    // What is not recorded as sealed is copied: where that is for want of room here, there may be some in `to`.
-    auto recorded = impl_->told(impl_->chores->record_rolled());
-    if (!recorded && !is_transient(recorded.error())) return recorded.error();
+    if (auto ready = impl_->prepare_snapshot(); !ready) {
+      EventLog(how.logger, core->storage->describe())
+          .write_error(events::snapshot_failed, ready.error(), to.describe());
+      return ready.error();
+    }
   }
-  return varve::snapshot(*core->storage, to, options);
+  return varve::snapshot(*core->storage, to, how);
+}
+
+// Makes durable what there is, and records what is sealed.
+Result<void> Log::Impl::prepare_snapshot() const {
+  VARVE_TRY(told(appender->sync()));
+  // What is not recorded as sealed is copied: where that is for want of room here, there may be some in `to`.
+  auto recorded = told(chores->record_rolled());
+  if (!recorded && !is_transient(recorded.error())) return recorded;
+  return {};
 }
 
 Result<void> Log::tick() {

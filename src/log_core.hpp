@@ -9,8 +9,10 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <utility>
 
+#include "event_log.hpp"
 #include "pins.hpp"
 #include "segment_set.hpp"
 #include "system_error.hpp"
@@ -114,11 +116,16 @@ struct LogCore {
       : storage(backend),
         log(id),
         options(std::move(opened_with)),
-        segments(std::move(backend), id, options.index_interval_bytes) {}
+        events(options.logger.get(), storage->describe()),
+        segments(std::move(backend), id, options.index_interval_bytes) {
+    if (options.observer) observers_[observer_count_++] = options.observer.get();
+    if (events.has_logger()) observers_[observer_count_++] = &events;
+  }
 
   std::shared_ptr<StorageBackend> storage;
   LogId log;
   Options options;
+  EventLog events;
   Watermarks marks;
   SegmentSet segments;
   Pins pins;
@@ -127,7 +134,10 @@ struct LogCore {
   std::atomic<bool> closed{false};
   std::shared_ptr<Refresher> refresher{};  // of a read-only log; null otherwise
 
-  Observer* observer() const noexcept { return options.observer.get(); }
+  // All who are to be told what happens: the host's observer, and what its logger hears through.
+  std::span<Observer* const> observers() const noexcept {
+    return {observers_.data(), observer_count_};
+  }
 
   // Up to where a reader sees. After a failure what is not durable may never have been.
   std::uint64_t visible_end(Visible visible) const noexcept {
@@ -144,14 +154,16 @@ struct LogCore {
     for (EventCount& turn : marks.covered) turn.notify_all();
   }
 
-  // And the observer, once; to be called when something went wrong and no lock is held.
+  // And the observers, once; to be called when something went wrong and no lock is held.
   void tell_failure() {
-    if (Observer* watching = observer(); watching && failure.happened() && !told_.exchange(true))
-      watching->on_failed(failure.cause());
+    if (!failure.happened() || told_.exchange(true)) return;
+    for (Observer* watching : observers()) watching->on_failed(failure.cause());
   }
 
  private:
   std::atomic<bool> told_{false};
+  std::array<Observer*, 2> observers_{};
+  std::size_t observer_count_ = 0;
 };
 
 // Waits until `offset` is visible at that level (true), or the time is over or it was given up (false). Whoever gives up

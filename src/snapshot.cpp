@@ -1,12 +1,14 @@
 #include "varve/snapshot.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "event_log.hpp"
 #include "examination.hpp"
 #include "file_copy.hpp"
 #include "recovery.hpp"
@@ -223,19 +225,43 @@ Result<void> check_intact(StorageBackend& storage, const Progress& progress) {
   return Error(Errc::corrupt, storage.describe() + ": " + describe(report.damage.front()));
 }
 
-}  // namespace
-
-Result<SnapshotReport> snapshot(StorageBackend& from, StorageBackend& to,
-                                const SnapshotOptions& options) {
-  return Snapshotter(from, to, options).run([] { return Result<void>(); });
-}
-
-Result<SnapshotReport> restore(StorageBackend& backup, StorageBackend& to,
-                               const Progress& progress) {
+Result<SnapshotReport> restore_quietly(StorageBackend& backup, StorageBackend& to,
+                                       const Progress& progress) {
   VARVE_TRY(check_empty(to));
   VARVE_TRY(check_intact(backup, progress));
   const SnapshotOptions options{.share = false, .progress = progress};
   return Snapshotter(backup, to, options).run([&] { return check_intact(to, progress); });
+}
+
+}  // namespace
+
+Result<SnapshotReport> snapshot(StorageBackend& from, StorageBackend& to,
+                                const SnapshotOptions& options) {
+  const auto begin = std::chrono::steady_clock::now();
+  auto report = Snapshotter(from, to, options).run([] { return Result<void>(); });
+  if (options.logger == nullptr) return report;
+  const EventLog log(options.logger, from.describe());
+  if (report)
+    log.write(events::snapshot_taken, to.describe(), report->offsets.begin, report->offsets.end,
+              report->segments, report->shared, report->bytes, report->bytes_copied,
+              std::chrono::steady_clock::now() - begin);
+  else
+    log.write_error(events::snapshot_failed, report.error(), to.describe());
+  return report;
+}
+
+Result<SnapshotReport> restore(StorageBackend& backup, StorageBackend& to, const Progress& progress,
+                               Logger* logger) {
+  const auto begin = std::chrono::steady_clock::now();
+  auto report = restore_quietly(backup, to, progress);
+  if (logger == nullptr) return report;
+  const EventLog log(logger, to.describe());
+  if (report)
+    log.write(events::restored, backup.describe(), report->offsets.begin, report->offsets.end,
+              report->segments, report->bytes, std::chrono::steady_clock::now() - begin);
+  else
+    log.write_error(events::restore_failed, report.error(), backup.describe());
+  return report;
 }
 
 }  // namespace varve::inline v0

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "varve/environment.hpp"
+#include "varve/logger.hpp"
 #include "varve/observer.hpp"
 #include "varve/types.hpp"
 
@@ -84,6 +85,7 @@ struct Options {
   Recovery recovery = Recovery::drop_torn_tail;
   Background background = Background::thread;
   std::shared_ptr<Observer> observer{};
+  std::shared_ptr<Logger> logger{};            // null: nobody hears of events
   std::shared_ptr<Environment> environment{};  // null: the system's clock and random numbers
 };
 

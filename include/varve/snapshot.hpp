@@ -5,6 +5,7 @@
 
 #include "varve/export.hpp"
 #include "varve/inspect.hpp"
+#include "varve/logger.hpp"
 #include "varve/result.hpp"
 #include "varve/storage.hpp"
 #include "varve/types.hpp"
@@ -17,6 +18,9 @@ struct SnapshotOptions {
   bool share = true;
 
   Progress progress{};  // bytes put in place, of all there are
+
+  // Hears how it went; borrowed during the call. Null: of a log that is open, Options::logger does.
+  Logger* logger = nullptr;
 };
 
 struct SnapshotReport {
@@ -42,8 +46,10 @@ VARVE_EXPORT Result<SnapshotReport> snapshot(StorageBackend& from, StorageBacken
 
 // Makes `to`, which must be empty, the log that `backup` holds. Shares nothing with it, and verifies every byte of
 // both: a backup that is damaged is refused (Errc::corrupt) before anything is written, and a copy that does not verify is
-// removed. Verifying, copying and verifying each tell their own progress. Errors: as snapshot().
+// removed. Verifying, copying and verifying each tell their own progress; `logger`, borrowed during the call, hears how it
+// went. Errors: as snapshot().
 VARVE_EXPORT Result<SnapshotReport> restore(StorageBackend& backup, StorageBackend& to,
-                                            const Progress& progress = {});
+                                            const Progress& progress = {},
+                                            Logger* logger = nullptr);
 
 }  // namespace varve::inline v0

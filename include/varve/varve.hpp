@@ -7,6 +7,7 @@
 #include "varve/file_storage.hpp"
 #include "varve/inspect.hpp"
 #include "varve/log.hpp"
+#include "varve/logger.hpp"
 #include "varve/memory_storage.hpp"
 #include "varve/metrics.hpp"
 #include "varve/observer.hpp"
