@@ -231,6 +231,16 @@ void tidy(StorageBackend& storage, const LogId& log, const TailSegment& segment)
                     {log, segment.meta.id, segment.meta.end_position});
 }
 
+// Opening does not wait until hundreds of files are removed: the chores go on with it. But what has the name that the
+// log's next segment may get must be gone before there is one.
+std::vector<DroppedSegment> removed_by_opening(const Manifest& manifest) {
+  std::vector<DroppedSegment> some;
+  std::size_t others = 0;
+  for (const DroppedSegment& one : manifest.dropped)
+    if (one.base_offset >= manifest.start_offset || others++ < removals_max) some.push_back(one);
+  return some;
+}
+
 }  // namespace
 
 Result<Recovered> recover_for_writing(StorageBackend& storage, const Options& options) {
@@ -274,8 +284,8 @@ Result<Recovered> recover_for_writing(StorageBackend& storage, const Options& op
   }
   if (!recovered.manifest.dropped.empty()) {
     found.tail.clear();  // closes what is about to be removed
-    VARVE_TRY_ASSIGN(const auto gone,
-                     remove_dropped(storage, recovered.manifest.log, recovered.manifest.dropped));
+    VARVE_TRY_ASSIGN(const auto gone, remove_dropped(storage, recovered.manifest.log,
+                                                     removed_by_opening(recovered.manifest)));
     std::erase_if(recovered.manifest.dropped, [&](const DroppedSegment& one) {
       return std::any_of(gone.begin(), gone.end(),
                          [&](const DroppedSegment& other) { return other.id == one.id; });

@@ -1,9 +1,13 @@
 // What a log forgets by itself, and what it keeps in spite of that.
+#include <algorithm>
 #include <chrono>
+#include <cstddef>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -332,6 +336,114 @@ TEST_CASE("retention: a failure of the disk is told and leaves the log whole", "
     CHECK(fails_with(ill.log->tick(), std::make_error_code(std::errc::io_error), {"MANIFEST"}));
     CHECK(ill.log->start_offset() == Offset{0});
   }
+}
+
+// Counts the segments whose files are removed, and those that are there.
+struct Removals {
+  std::shared_ptr<FaultyStorage> faulty = std::make_shared<FaultyStorage>(make_memory_storage());
+  std::size_t removed = 0;
+
+  Removals() {
+    faulty->on_call([this](StorageOp op, std::string_view name) {
+      if (op == StorageOp::remove && is_segment(name)) ++removed;
+    });
+  }
+  static bool is_segment(std::string_view name) {
+    return name.ends_with(".log") && name.find_first_not_of("0123456789") == name.size() - 4;
+  }
+  std::size_t there() const {
+    const auto files = faulty->list().value();
+    return static_cast<std::size_t>(std::count_if(
+        files.begin(), files.end(), [](const FileEntry& file) { return is_segment(file.name); }));
+  }
+};
+
+TEST_CASE("retention: files are removed a few at a time, and all of them in the end",
+          "[log][retention]") {
+  constexpr std::size_t at_once = 16;
+  constexpr std::size_t segments = 60;
+  Removals files;
+  Clocked world;
+  world.storage = files.faulty;
+  world.options.retention.bytes = 1;
+  Log log = world.open();
+  fill_segments(log, segments);
+  REQUIRE(log.sync());
+  REQUIRE(log.tick());
+  const Offset start = log.start_offset();
+  CHECK(log.segments().size() == 1);  // forgotten are all of them at once
+  CHECK(files.removed == at_once);
+  CHECK(files.there() == segments - at_once);
+
+  SECTION("in turns") {}
+  SECTION("closed in between, opening does not wait for all of it, either") {
+    REQUIRE(log.close());
+    CHECK(files.removed == at_once);
+    log = world.open();
+    CHECK(files.removed == 2 * at_once);
+  }
+  SECTION("after a loss of power") {
+    REQUIRE(files.faulty->cut_power({.seed = 1, .keep = 0.0}));
+    log = world.open();
+    CHECK(log.start_offset() == start);
+    CHECK(files.removed == at_once);  // it looked for those that were gone already
+  }
+  for (std::size_t turn = 0; files.there() > log.segments().size(); ++turn) {
+    REQUIRE(turn < segments);
+    const std::size_t before = files.removed;
+    REQUIRE(log.tick());
+    CHECK(files.removed - before <= at_once);
+    CHECK(files.removed > before);
+  }
+  CHECK(log.start_offset() == start);
+  CHECK(read_values(log, start).size() == log.end_offset() - start);
+  const std::size_t before = files.removed;
+  REQUIRE(log.tick());
+  CHECK(files.removed == before);
+}
+
+TEST_CASE("truncate: returns when the last file is removed", "[log][truncate]") {
+  Removals files;
+  Log log = open_log(files.faulty);
+  fill_segments(log, 40);
+  REQUIRE(log.truncate_prefix(log.segments().back().offsets.begin));
+  CHECK(files.removed == 39);
+  CHECK(files.there() == 1);
+}
+
+TEST_CASE("retention: a file that cannot be removed does not keep the others", "[log][retention]") {
+  Removals files;
+  Log log = open_log(files.faulty);
+  fill_segments(log, 40);
+  const std::string stubborn = log.segments()[3].file;
+  files.faulty->inject({.ops = {StorageOp::remove}, .name = stubborn});
+  REQUIRE(log.truncate_prefix(log.segments()[38].offsets.begin));
+  CHECK(files.there() == 3);
+  REQUIRE(log.truncate_prefix(log.segments()[1].offsets.begin));  // it is tried again
+  CHECK(files.there() == 1);
+}
+
+TEST_CASE("retention: the background goes on removing by itself", "[log][retention]") {
+  const TempDir directory;
+  Options options = small_log();
+  {
+    Log log = open_log(directory.path(), options);
+    fill_segments(log, 60);
+    REQUIRE(log.close());
+  }
+  options.background = Background::thread;
+  options.retention.bytes = 1;
+  Log log = open_log(directory.path(), options);
+  const auto there = [&] {
+    std::size_t count = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(directory.path()))
+      if (Removals::is_segment(entry.path().filename().string())) ++count;
+    return count;
+  };
+  const auto give_up = std::chrono::steady_clock::now() + 20s;
+  while (there() > 1 && std::chrono::steady_clock::now() < give_up)
+    std::this_thread::sleep_for(1ms);
+  CHECK(there() == 1);
 }
 
 }  // namespace
