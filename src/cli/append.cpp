@@ -5,7 +5,6 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
-#include <csignal>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -65,11 +64,7 @@ Exit Appender::run() {
   }
   const Result<void> closed = log_.close();
   if (!closed) exit_ = worse(exit_, fail(closed.error()));
-  if (stop_.requested()) {
-    // Everything is in order, so die as whoever sent the signal expects.
-    std::signal(stop_.signal(), SIG_DFL);
-    std::raise(stop_.signal());
-  }
+  if (stop_.requested()) stop_.die_of_it();  // everything is in order
   return exit_;
 }
 

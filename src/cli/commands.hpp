@@ -1,6 +1,7 @@
 // The subcommands: what each was told, and the functions that do them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -57,6 +58,18 @@ struct CopyCommand {
   bool copy = false;  // backup: also what could be shared
 };
 
+// Either so many records, or as many as there is time for.
+struct BenchCommand {
+  std::filesystem::path directory{};  // of which file system is measured
+  std::size_t record_bytes = 100;
+  std::optional<std::uint64_t> records{};
+  std::uint64_t seconds = 3;
+  std::size_t threads = 1;
+  std::size_t batch = 1;
+  Ack ack = Ack::disk;
+  bool json = false;
+};
+
 struct SalvageCommand {
   std::filesystem::path directory{};
 };
@@ -69,6 +82,7 @@ Exit run_dump(const LookCommand& command);
 Exit run(const SalvageCommand& command);
 Exit run(const TrimCommand& command);
 Exit run(const StatsCommand& command);
+Exit run(const BenchCommand& command);
 Exit run_backup(const CopyCommand& command);
 Exit run_restore(const CopyCommand& command);
 

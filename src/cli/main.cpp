@@ -18,7 +18,7 @@ namespace varve::cli {
 namespace {
 
 constexpr const char* footer =
-    R"(All but append, salvage and trim leave DIR as it is, and work beside a writer.
+    R"(All but append, bench, salvage and trim leave DIR as it is, and work beside a writer.
 
 Times are RFC 3339, as in @2024-02-29T12:30:00.250Z or @2024-02-29T13:30:00+01:00; a date
 alone is its midnight in UTC. JSON is one object a line; bytes that are not valid UTF-8 are
@@ -46,6 +46,7 @@ struct CommandLine {
   CopyCommand copy{};
   TrimCommand trim{};
   StatsCommand stats{};
+  BenchCommand bench{};
   std::function<Exit()> chosen{};
 };
 
@@ -158,6 +159,40 @@ void add_stats(CLI::App& app, CommandLine& line) {
   command.callback([&line] { line.chosen = [&line] { return run(line.stats); }; });
 }
 
+// An option that is a number from `min` to `max`.
+template <class Target>
+void add_count(CLI::App& command, const std::string& name, Target& target, std::uint64_t min,
+               std::uint64_t max, const std::string& description) {
+  const auto parse = [min, max](const std::string& text) {
+    return parse_count(text, min, max).transform([](std::uint64_t count) {
+      return static_cast<std::size_t>(count);
+    });
+  };
+  add_parsed(command, name, target, parse, "N", description);
+}
+
+void add_bench(CLI::App& app, CommandLine& line) {
+  BenchCommand& bench = line.bench;
+  CLI::App& command = *app.add_subcommand(
+      "bench",
+      "Measure this machine: append to a log of its own in DIR, read it back, and remove it");
+  command.add_option("DIR", bench.directory, "A directory of the disk to measure, not a log")
+      ->required()
+      ->type_name("");
+  add_count(command, "--record-bytes", bench.record_bytes, 8, 1u << 19,
+            "Size of a record (default: 100)");
+  add_count(command, "--records", bench.records, 1, std::uint64_t{1} << 40, "Append so many");
+  add_count(command, "--seconds", bench.seconds, 1, 86'400,
+            "Append for so long, as many as there is room for (default: 3)");
+  command.get_option("--records")->excludes("--seconds");
+  add_count(command, "--threads", bench.threads, 1, 1024, "So many append at a time (default: 1)");
+  add_count(command, "--batch", bench.batch, 1, 10'000, "Records of one append (default: 1)");
+  add_parsed(command, "--ack", bench.ack, parse_ack, "os|disk",
+             "What a record survives when its append returns (default: disk)");
+  command.add_flag("--json", bench.json, "Print JSON, times in seconds");
+  command.callback([&line] { line.chosen = [&line] { return run(line.bench); }; });
+}
+
 CLI::App& add_copy(CLI::App& app, CommandLine& line, const std::string& name,
                    const std::string& description, Exit (*function)(const CopyCommand&)) {
   CLI::App& command = add_command(app, name, description, line.copy.from);
@@ -192,6 +227,7 @@ Exit run_command_line(int argc, char** argv) {
       run_backup)
       .add_flag("--copy", line.copy.copy, "Copy everything, so that no bytes are shared");
   add_copy(app, line, "restore", "Verify a backup, copy it to TO, and verify that", run_restore);
+  add_bench(app, line);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstddef>
 #include <cstdio>
 #include <utility>
@@ -94,6 +95,11 @@ StopSignals::~StopSignals() {
 int StopSignals::descriptor() const { return signal_pipe[0]; }
 
 int StopSignals::signal() const { return signal_received; }
+
+void StopSignals::die_of_it() const {
+  std::signal(signal(), SIG_DFL);
+  std::raise(signal());
+}
 
 ProgressLine::ProgressLine(std::string what, bool wanted)
     : what_(std::move(what)),

@@ -53,6 +53,9 @@ class StopSignals {
 
   // The signal that came, or 0.
   int signal() const;
+
+  // Ends the process as whoever sent the signal expects.
+  void die_of_it() const;
 };
 
 // A line on standard error that tells how far something has come; nothing unless that is a

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "command.hpp"
+#include "log_dir.hpp"
 #include "support/catch.hpp"
 #include "support/temp_dir.hpp"
 #include "varve/varve.hpp"
@@ -19,100 +20,12 @@ using namespace std::chrono_literals;
 using nlohmann::json;
 using varve::Offset;
 
-namespace {
-
-enum Exit { ok = 0, usage = 2, error = 3, corrupt = 4, locked = 5 };
-
-// A directory that has no log yet, and what is done with it.
-class LogDir {
- public:
-  std::string path() const { return dir_.path() / "log"; }
-
-  varve::Log open() const {
-    auto log = varve::Log::open(path());
-    INFO((log ? std::string() : log.error().message()));
-    REQUIRE(log);
-    return *std::move(log);
-  }
-
-  // Appends "record 0" to "record <count - 1>", each a frame of its own.
-  void fill(int count) const {
-    varve::Log log = open();
-    for (int i = 0; i < count; ++i)
-      REQUIRE(log.append({.value = varve::bytes("record " + std::to_string(i))}));
-    REQUIRE(log.close());
-  }
-
-  // The same by a process that is killed: opening must look at all of it.
-  void fill_and_crash(int count) const {
-    RunningVarve append({"append", path()});
-    for (int i = 0; i < count; ++i) {
-      append.write("record " + std::to_string(i) + "\n");
-      CHECK(append.read_line() == std::to_string(i));
-    }
-    append.send(SIGKILL);
-    append.wait();
-  }
-
-  // Damages one frame that holds the record at `offset`.
-  void damage(Offset offset) const {
-    std::string file;
-    std::uint64_t position = 0;
-    const auto storage = varve::open_file_storage(path(), false);
-    REQUIRE(storage);
-    REQUIRE(varve::dump(**storage, [&](const varve::FrameInfo& frame) {
-      if (offset < frame.base_offset || offset >= frame.base_offset + frame.records) return true;
-      file = frame.file;
-      position = frame.position.value + 56 + frame.body_bytes / 2;
-      return false;
-    }));
-    REQUIRE(!file.empty());
-    std::fstream stream(dir_.path() / "log" / file,
-                        std::ios::binary | std::ios::in | std::ios::out);
-    stream.seekg(static_cast<std::streamoff>(position));
-    const char byte = static_cast<char>(stream.get() ^ 0x10);
-    stream.seekp(static_cast<std::streamoff>(position));
-    stream.put(byte);
-    REQUIRE(stream.good());
-  }
-
-  // Every file and what it holds.
-  std::map<std::string, std::string> files() const {
-    std::map<std::string, std::string> files;
-    for (const auto& entry : std::filesystem::directory_iterator(path())) {
-      std::ifstream in(entry.path(), std::ios::binary);
-      files[entry.path().filename()] = std::string(std::istreambuf_iterator<char>(in), {});
-    }
-    return files;
-  }
-
- private:
-  TempDir dir_;
-};
-
-// Errors are one line, in the command's name.
-void check_complaint(const Outcome& outcome, int exit) {
-  CAPTURE(outcome.out, outcome.err);
-  CHECK(outcome.exit == exit);
-  CHECK(outcome.err.starts_with("varve: "));
-  CHECK(lines_of(outcome.err).size() == 1);
-}
-
-json json_of(const Outcome& outcome) {
-  CAPTURE(outcome.out);
-  const json parsed = json::parse(outcome.out, nullptr, false);
-  REQUIRE(parsed.is_object());
-  return parsed;
-}
-
-}  // namespace
-
 TEST_CASE("cli: help tells the commands and the exit codes, version the version", "[cli]") {
   const Outcome help = run_varve({"--help"});
   CHECK(help.exit == ok);
   CHECK(help.err.empty());
   for (const char* word : {"append", "read", "info", "verify", "dump", "salvage", "stats", "trim",
-                           "backup", "restore", "Exit codes"})
+                           "backup", "restore", "bench", "Exit codes"})
     CHECK(help.out.find(word) != std::string::npos);
   CHECK(run_varve({"read", "--help"}).out.find("--follow") != std::string::npos);
   const Outcome version = run_varve({"--version"});
@@ -143,7 +56,12 @@ TEST_CASE("cli: a command line that makes no sense is refused as such", "[cli]")
                                      {"trim", path, "--before", "1", "--keep-bytes", "1"},
                                      {"stats", path, "--json", "--prometheus"},
                                      {"backup", path},
-                                     {"restore", path}};
+                                     {"restore", path},
+                                     {"bench"},
+                                     {"bench", path, "--record-bytes", "7"},
+                                     {"bench", path, "--records", "0"},
+                                     {"bench", path, "--records", "1", "--seconds", "1"},
+                                     {"bench", path, "--threads", "0"}};
   for (const Arguments& line : lines) {
     CAPTURE(line);
     check_complaint(run_varve(line), usage);
@@ -487,94 +405,6 @@ TEST_CASE("cli: salvage goes on with what is left, and changes nothing of an int
   const Outcome read = run_varve({"read", dir.path()});
   CHECK(read.exit == ok);
   CHECK(lines_of(read.out).size() == 20);
-}
-
-// A log of several segments, with "record 0" and so on.
-void fill_small_segments(const LogDir& dir, int count) {
-  std::string lines;
-  for (int i = 0; i < count; ++i) lines += "record " + std::to_string(i) + "\n";
-  REQUIRE(
-      run_varve({"append", dir.path(), "--ack", "os", "--segment-bytes", "16384"}, lines).exit ==
-      ok);
-}
-
-TEST_CASE("cli: trim forgets what it was told to, and says so before", "[cli][trim]") {
-  const LogDir dir;
-  fill_small_segments(dir, 4000);
-  const auto before = dir.files();
-  const json info = json_of(run_varve({"info", dir.path(), "--json"}));
-  REQUIRE(info["segments"].size() > 3);
-  const json second = info["segments"][1];
-  const std::string wanted = std::to_string(second["offsets"]["end"].get<int>() - 1);
-
-  const json dry =
-      json_of(run_varve({"trim", dir.path(), "--before", wanted, "--dry-run", "--json"}));
-  CHECK(dry["dry_run"] == true);
-  CHECK(dry["offsets"] == json{{"begin", 0}, {"end", std::stoi(wanted)}});
-  CHECK(dry["segments"].size() == 1);
-  CHECK(dry["bytes"] == info["segments"][0]["bytes"]);
-  CHECK(dir.files() == before);
-
-  json done = json_of(run_varve({"trim", dir.path(), "--before", wanted, "--json"}));
-  CHECK(done["dry_run"] == false);
-  done["dry_run"] = true;
-  CHECK(done == dry);
-  CHECK(!dir.files().contains(info["segments"][0]["file"].get<std::string>()));
-  CHECK(run_varve({"read", dir.path(), "--max", "1"}).out == "record " + wanted + "\n");
-
-  const std::string keep = std::to_string(info["segments"].back()["bytes"].get<int>() + 1);
-  CHECK(run_varve({"trim", dir.path(), "--keep-bytes", keep}).out.find("forgot offsets") !=
-        std::string::npos);
-  CHECK(json_of(run_varve({"info", dir.path(), "--json"}))["segments"].size() == 2);
-  CHECK(run_varve({"trim", dir.path(), "--before", "@2200-01-01"}).exit == ok);
-  const json stats = json_of(run_varve({"stats", dir.path(), "--json"}));
-  CHECK(stats["start_offset"] == 4000);
-  CHECK(stats["end_offset"] == 4000);
-  const Outcome beyond = run_varve({"trim", dir.path(), "--before", "4001"});
-  check_complaint(beyond, error);
-  CHECK(beyond.err.find("ends at 4000") != std::string::npos);
-}
-
-TEST_CASE("cli: stats are the gauges, for people, scripts and Prometheus", "[cli]") {
-  const LogDir dir;
-  dir.fill(10);
-  const json stats = json_of(run_varve({"stats", dir.path(), "--json"}));
-  CHECK(stats["segments"] == 1);
-  CHECK(stats["end_offset"] == 10);
-  CHECK(!stats.contains("records_appended_total"));
-  CHECK(run_varve({"stats", dir.path()}).out.find("end_offset") != std::string::npos);
-  const Outcome scraped = run_varve({"stats", dir.path(), "--prometheus"});
-  CHECK(scraped.exit == ok);
-  CHECK(scraped.out.find("varve_end_offset{log=\"" + dir.path() + "\"} 10\n") != std::string::npos);
-  CHECK(scraped.out.find("_total") == std::string::npos);
-}
-
-TEST_CASE("cli: a backup is a log, and restoring it makes the log again", "[cli][backup]") {
-  const LogDir dir;
-  const LogDir backup;
-  const LogDir restored;
-  fill_small_segments(dir, 3000);
-  RunningVarve writer({"append", dir.path()});  // beside which it is taken
-  writer.write("the last one\n");
-  CHECK(writer.read_line() == "3000");
-
-  const json taken = json_of(run_varve({"backup", dir.path(), backup.path(), "--json"}));
-  CHECK(taken["offsets"] == json{{"begin", 0}, {"end", 3001}});
-  CHECK(taken["shared"].get<int>() == taken["segments"].get<int>() - 1);
-  CHECK(run_varve({"verify", backup.path()}).exit == ok);
-  const std::string everything = run_varve({"read", dir.path()}).out;
-  CHECK(run_varve({"read", backup.path()}).out == everything);
-  check_complaint(run_varve({"backup", dir.path(), backup.path()}), error);
-  const LogDir copy;
-  const json copied = json_of(run_varve({"backup", dir.path(), copy.path(), "--copy", "--json"}));
-  CHECK(copied["shared"] == 0);
-
-  CHECK(run_varve({"restore", backup.path(), restored.path()}).exit == ok);
-  CHECK(run_varve({"read", restored.path()}).out == everything);
-  backup.damage(Offset{1500});
-  const LogDir refused;
-  check_complaint(run_varve({"restore", backup.path(), refused.path()}), corrupt);
-  CHECK(refused.files().empty());
 }
 
 TEST_CASE("cli: a log that somebody writes is locked for writers only", "[cli]") {
