@@ -41,10 +41,15 @@ REPEATING_QUICK_S = 45
 SAMPLE_S_MAX = 120
 LONG_S = 5  # a sample that took longer is not repeated
 # Works whose samples are long get fewer rounds where they would take more than so many seconds, but so many at least.
-LONG_WORKS = {"sustained": (100, 3), "scale": (40, 1)}
+LONG_WORKS = {"sustained": (100, 3), "scale": (40, 1), "background": (40, 3)}
 DISK_BYTES_MIN = 25 << 30
 
 THREADS = (1, 4, 16, 64)
+BACKGROUND = {  # what goes on while records are appended
+    "retention": "while retention removes",
+    "snapshot": "beside snapshots",
+    "scan": "beside a scan",
+}
 
 # ---- what is measured and what is asked for ------------------------------------------------------
 
@@ -74,6 +79,9 @@ WORKS = {
     "footprint": """footprint/disk/one footprint/disk/batched footprint/memory/flow
         footprint/memory/idle footprint/memory/segment
         footprint/allocations/append footprint/allocations/read""",
+    "background": " ".join(
+        f"background/{ack}/{case}" for ack in ("os", "disk") for case in ("idle", *BACKGROUND)
+    ),
     "scale": " ".join(
         f"scale/{what}/{segments}"
         for segments in (10, 1000, 10000)
@@ -82,7 +90,7 @@ WORKS = {
     + " scale/logs/1000",
 }
 WORKS = {work: names.split() for work, names in WORKS.items()}
-FULL_ONLY = {"sustained", "scale"}
+FULL_ONLY = {"sustained", "scale", "background"}
 COUNTED = {"footprint"}  # bytes and allocations, which other load does not change
 
 # The program of a contender, by the first part of its name where it is not the program's own.
@@ -323,6 +331,14 @@ def targets():
             0.001,
             "",
         )
+    for ack in ("os", "disk"):
+        for case, title in BACKGROUND.items():
+            yield at_most(
+                "background",
+                f"Ack::{ack}, p99 {title}, of idle",
+                f"background/{ack}/{case}:p99_ns / background/{ack}/idle:p99_ns",
+                2,
+            )
     for what, title in (("append", "an append"), ("read", "a random read")):
         for segments in (1000, 10000):
             yield shown(
