@@ -257,7 +257,7 @@ Result<void> Chores::record_clean() {
   }));
   if (empty) {
     // What cannot be removed now is tried again when the log is opened.
-    (void)remove_dropped(*core_->storage, core_->log, manifest_->snapshot().dropped);
+    (void)remove_dropped(*core_->storage, core_->log, {{active->id(), active->base_offset()}});
   }
   return {};
 }
