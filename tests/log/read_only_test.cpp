@@ -219,5 +219,23 @@ TEST_CASE("read-only: what a writer changes meanwhile, again and again, is no da
   CHECK(read_values(log, log.start_offset()).size() == log.end_offset() - log.start_offset());
 }
 
+TEST_CASE("read-only: damage that is gone at the second look was none", "[log][read_only]") {
+  const auto medium = make_memory_storage();
+  Log writer = open_log(medium);
+  for (int i = 0; i < 2; ++i) REQUIRE(append_text(writer, std::string(3000, 'x'), {Ack::disk}));
+  const SegmentInfo segment = writer.segments()[0];
+  const auto watched = std::make_shared<FaultyStorage>(medium);
+  int looks = 0;
+  // As if the writer were just about to store there. Nothing of the log's structure changes.
+  watched->on_call([&](StorageOp op, std::string_view name) {
+    if (op == StorageOp::open && name == segment.file && ++looks <= 2)
+      REQUIRE(watched->flip_bit(segment.file, 8 * (segment.bytes - 1000)));
+  });
+  const Log log = open_log(watched, read_only());
+  CHECK(looks == 2);
+  CHECK(log.recovery().lost.empty());
+  CHECK(read_values(log, {0}).size() == 2);
+}
+
 }  // namespace
 }  // namespace varve::test
