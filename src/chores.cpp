@@ -39,7 +39,10 @@ std::optional<std::int64_t> time_of_frame(const SegmentFile& file, Position end,
 
 Chores::Chores(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper> manifest,
                Appender& appender)
-    : core_(std::move(core)), manifest_(std::move(manifest)), appender_(appender) {
+    : core_(std::move(core)),
+      manifest_(std::move(manifest)),
+      appender_(appender),
+      cached_from_(appender.end().next_position) {
   queue_removals();
 }
 
@@ -206,10 +209,29 @@ Result<void> Chores::record_rolled() {
   }
   if (!recorded) return recorded;
   appender_.forget_rolled(rolled.size());
+  give_back_cache();
   lock.unlock();
   for (Observer* watching : core_->observers())
     for (const RolledSegment& one : rolled) watching->on_rolled(one.meta.info());
   return {};
+}
+
+// Who appends without end would fill all memory with pages that are written out and hardly ever read again, and make
+// the system find new ones for each that follows. The caller holds mutex_.
+void Chores::give_back_cache() {
+  const auto keep = core_->options.page_cache_bytes;
+  const std::uint64_t end = appender_.end().next_position;
+  if (!keep || end < *keep) return;
+  const auto list = core_->segments.list();
+  auto next = std::lower_bound(
+      list->sealed.begin(), list->sealed.end(), cached_from_,
+      [](const SegmentMeta& meta, std::uint64_t wanted) { return meta.base_position < wanted; });
+  for (; next != list->sealed.end(); ++next) {
+    const std::uint64_t behind = next->base_position + next->end_position;
+    if (behind > end - *keep) return;
+    cached_from_ = behind;
+    if (auto file = core_->storage->open(next->name(), OpenMode::read)) (*file)->drop_cache();
+  }
 }
 
 Result<void> Chores::write_index(const SegmentWriter& writer, const SegmentMeta& meta) {

@@ -66,6 +66,7 @@ class Chores {
   void queue_removals();
   bool remove_some();
   void remove_when_due(Deadline& next);
+  void give_back_cache();
   Result<void> write_index(const SegmentWriter& writer, const SegmentMeta& meta);
   Result<void> trim_active(const SegmentWriter& writer);
   Result<void> change_manifest(const std::function<void(Manifest&)>& change);
@@ -74,6 +75,7 @@ class Chores {
   const std::shared_ptr<ManifestKeeper> manifest_;
   Appender& appender_;
   std::mutex mutex_;  // one change of structure at a time
+  std::uint64_t cached_from_;  // position in the log behind what was given back; under mutex_
 
   mutable std::mutex removals_mutex_;  // taken after mutex_, never held while files are removed
   std::vector<DroppedSegment> removals_{};  // the next one last

@@ -153,6 +153,8 @@ class FaultyFile final : public StorageFile {
     return got;
   }
 
+  void drop_cache() const noexcept override { inner_->drop_cache(); }
+
   Result<void> write_at(Position position, Bytes data) override {
     const Call call = begin(StorageOp::write);
     if (call) return write(position, data);

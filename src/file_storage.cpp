@@ -261,6 +261,10 @@ class PosixFile final : public StorageFile {
     return {};
   }
 
+  void drop_cache() const noexcept override {
+    (void)::posix_fadvise(fd_.get(), 0, 0, POSIX_FADV_DONTNEED);
+  }
+
  private:
   // nullopt: see errno.
   static std::optional<std::size_t> read_some(const Descriptor& fd, Position position,

@@ -80,6 +80,11 @@ struct Options {
   // it is full.
   std::chrono::milliseconds segment_age{0};
 
+  // How much of what this Log appended last the system is to keep in its page cache: sealed segments further back are
+  // given back once they are durable, unless a reader has them mapped, so that a flood of appends does not push out what
+  // the host needs. Reading them again takes the medium. nullopt: the system decides.
+  std::optional<std::uint64_t> page_cache_bytes = std::uint64_t{1} << 30;
+
   Retention retention{};
   SyncPolicy sync{};
   Recovery recovery = Recovery::drop_torn_tail;

@@ -85,6 +85,10 @@ class StorageFile {
   // May run beside stores into a mapping and writes; covers those that came before the call.
   virtual Result<void> sync() = 0;
 
+  // Gives back what memory a cache takes for bytes that are synced and mapped by nobody. They are read from the
+  // medium when they are wanted again.
+  virtual void drop_cache() const noexcept {}
+
   // Maps the first `size` bytes. A file is mapped for writing at most once at a time.
   virtual Result<std::unique_ptr<StorageMapping>> map(std::size_t size, MapMode mode) = 0;
 };
