@@ -19,6 +19,7 @@ LAYERS = [
     "varint",
     "error record environment metrics logger",
     "result observer",
+    "compression",
     "storage options prometheus",
     "fmt",
     # Inside: words, then the layers Store, Index, Segment.
@@ -31,14 +32,14 @@ LAYERS = [
     "codec",
     "record_cursor",
     "store",
-    "index",
+    "native_body index",
     "segment",
     "segment_writer",
     "segment_list retention",
     # The parts of the log.
     "segment_scan watermarks pins",
     "segment_set",
-    "manifest log_core",
+    "manifest log_core batch_packer",
     "appender",
     "chores",
     "recovery=survey=survey_text",
@@ -51,6 +52,9 @@ LAYERS = [
     "log",
     "varve",
 ]
+
+# Folders of include/varve/ and src/, each a component of its own: nothing in the core includes them.
+MODULES = {"compress"}
 
 # Promised headers include promised headers only, and this.
 PROMISED_MAY_INCLUDE_DETAIL = {"varint", "record_cursor"}
@@ -93,6 +97,9 @@ def check_core(path, includes):
         error(path, f"has no place: add '{path.stem}' to LAYERS in scripts/check_layers.py")
         return
     for _, target in includes:
+        if target and is_of_module(target):
+            error(path, f"includes {target.relative_to(ROOT)}, which is a module's")
+            continue
         below = target and UNIT.get(target.stem)
         if below and below != unit and LEVEL[below] >= LEVEL[unit]:
             error(path, f"includes {target.relative_to(ROOT)}, which is not below it")
@@ -106,17 +113,27 @@ def check_installed(path, text, includes):
             allowed = THIRD_PARTY.get(str(path.relative_to(ROOT)), set())
             if not STANDARD.fullmatch(name) and name not in allowed:
                 error(path, f"includes <{name}>, which is neither varve's nor the standard's")
-        elif not (is_promised(target) or is_detail(target)):
+        elif not (is_promised(target) or is_detail(target) or is_of_module(target)):
             error(path, f"includes {target.relative_to(ROOT)}, which is not installed")
         elif is_promised(path) and is_detail(target):
             if target.stem not in PROMISED_MAY_INCLUDE_DETAIL:
                 error(path, f"includes {target.relative_to(ROOT)}, which is not promised")
 
 
-def check_user(path, includes):
-    """The command and the examples use varve as anybody would."""
+def is_of_module(path):
+    return path.parent.parent == ROOT / "include/varve" and path.parent.name in MODULES
+
+
+def check_module_header(path, includes):
     for _, target in includes:
         if target and target.parent != path.parent and not is_promised(target):
+            error(path, f"includes {target.relative_to(ROOT)}, which is not promised")
+
+
+def check_user(path, includes):
+    """The command, the examples and the modules use varve as anybody would."""
+    for _, target in includes:
+        if target and target.parent != path.parent and not (is_promised(target) or is_of_module(target)):
             error(path, f"includes {target.relative_to(ROOT)}, which is not promised")
 
 
@@ -141,10 +158,16 @@ def main():
     for path in installed:
         text, includes = read(path)
         check_installed(path, text, includes)
-        check_core(path, includes)
+        if is_of_module(path):
+            check_module_header(path, includes)
+        else:
+            check_core(path, includes)
     for path in files("src/*.hpp", "src/*.cpp"):
         _, includes = read(path)
         check_core(path, includes)
+    for path in files(*(f"src/{module}/*.?pp" for module in MODULES)):
+        _, includes = read(path)
+        check_user(path, includes)
     for path in files("src/cli/*.hpp", "src/cli/*.cpp", "examples/*.cpp", "examples/*.hpp"):
         _, includes = read(path)
         check_user(path, includes)

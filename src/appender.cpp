@@ -12,6 +12,7 @@
 #include "varve/detail/codec.hpp"
 #include "varve/detail/filename.hpp"
 #include "varve/detail/guard.hpp"
+#include "varve/detail/native_body.hpp"
 #include "varve/detail/try.hpp"
 
 namespace varve::inline v0::detail {
@@ -31,6 +32,7 @@ Appender::Appender(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper
       manifest_(std::move(manifest)),
       body_bytes_max_(greatest_body(core_->options)),
       epoch_(manifest_->snapshot().epoch()),
+      compression_(core_->options.compression.codec ? &core_->options.compression : nullptr),
       has_policy_(core_->options.sync.every_bytes != 0 || core_->options.sync.every.count() > 0),
       rolls_by_age_(filling_time(core_->options).count() != 0),
       end_(end),
@@ -48,13 +50,14 @@ void Appender::on_work(std::function<void()> ahead, std::function<void()> chores
 
 // ---- append ------------------------------------------------------------------------------------
 
-Result<OffsetRange> Appender::append(std::span<const Record> records, Ack ack) {
+Result<OffsetRange> Appender::append(std::span<const Record> records,
+                                     const AppendOptions& options) {
   if (records.empty()) return refuse({Errc::invalid_argument, "an append of no records"});
   // Sizing happens outside the lock.
   if (records.size() == 1) {
     const RecordSize size = measure(records[0]);
     if (body_size(size.total, 1) > body_bytes_max_) return too_large(1, 1, size.total);
-    return append(records, {&size, 1}, size.total, ack);
+    return append(records, {&size, 1}, size.total, options);
   }
   // Kept, so that it costs no allocation; but taken meanwhile, for a storage or an observer that this append calls
   // may append to another log.
@@ -68,14 +71,22 @@ Result<OffsetRange> Appender::append(std::span<const Record> records, Ack ack) {
     if (bytes > body_bytes_max_ || body_size(bytes, sizes.size()) > body_bytes_max_)
       return too_large(sizes.size(), records.size(), bytes);
   }
-  auto range = append(records, sizes, bytes, ack);
+  auto range = append(records, sizes, bytes, options);
   kept = std::move(sizes);
   return range;
 }
 
 Result<OffsetRange> Appender::append(std::span<const Record> records,
                                      std::span<const RecordSize> sizes, std::uint64_t bytes,
-                                     Ack ack) {
+                                     const AppendOptions& options) {
+  const Ack ack = options.ack;
+  const Compression* const how =
+      options.compression != nullptr ? options.compression : compression_;
+  if (how != nullptr && how->codec) [[unlikely]] {
+    auto range = append_compressed(records, sizes, bytes, *how, ack);
+    if (!range) return refuse(range.error());
+    if (*range) return **range;
+  }
   OffsetRange range;
   const auto called =
       ack == Ack::disk ? std::chrono::steady_clock::now() : std::chrono::steady_clock::time_point();
@@ -105,10 +116,73 @@ Result<OffsetRange> Appender::append(std::span<const Record> records,
   }
   core_->marks.appended.notify_all();
   if (ack == Ack::disk) {
-    const auto durable = wait_durable(range.end.value, std::nullopt);
-    if (!durable) return refuse(durable.error());
-    core_->counters.durable_append_time.add(std::chrono::steady_clock::now() - called);
+    if (auto durable = wait_disk(range.end.value, called); !durable) return refuse(durable.error());
   }
+  return range;
+}
+
+// For an append with Ack::disk that was called then.
+Result<void> Appender::wait_disk(std::uint64_t end, std::chrono::steady_clock::time_point called) {
+  VARVE_TRY(wait_durable(end, std::nullopt));
+  core_->counters.durable_append_time.add(std::chrono::steady_clock::now() - called);
+  return {};
+}
+
+// Appends the records as a frame of their own if that takes less room so; nullopt if it does not.
+Result<std::optional<OffsetRange>> Appender::append_compressed(std::span<const Record> records,
+                                                               std::span<const RecordSize> sizes,
+                                                               std::uint64_t bytes,
+                                                               const Compression& how, Ack ack) {
+  if (find_codec(core_->options.codecs, how.codec->id()) == nullptr)
+    return Error(Errc::invalid_argument,
+                 "AppendOptions::compression: " + std::string(to_text(how.codec->id())) +
+                     " is not among Options::codecs");
+  VARVE_TRY(check_level(how));
+  if (bytes < BatchPacker::native_bytes_min) return std::optional<OffsetRange>();
+  const auto called = std::chrono::steady_clock::now();
+  std::int64_t base_time_ms = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    VARVE_TRY(check_open());
+    tick_clock(ack);
+    base_time_ms = now_ms_;
+  }
+  // Kept as the sizes are, unless it is much.
+  thread_local BatchPacker kept;
+  BatchPacker packer = std::exchange(kept, {});
+  VARVE_TRY_ASSIGN(const bool smaller, packer.pack(how, records, sizes, bytes, base_time_ms));
+  std::optional<OffsetRange> range;
+  if (smaller) {
+    VARVE_TRY_ASSIGN(range,
+                     append_frame(packer, static_cast<std::uint32_t>(records.size()), bytes, ack));
+  }
+  constexpr std::size_t kept_bytes_max = 8u << 20;
+  if (packer.kept_bytes() <= kept_bytes_max) kept = std::move(packer);
+  if (!smaller) return std::optional<OffsetRange>();
+  core_->marks.appended.notify_all();
+  if (ack == Ack::disk) VARVE_TRY(wait_disk(range->end.value, called));
+  return range;
+}
+
+Result<OffsetRange> Appender::append_frame(const BatchPacker& batch, std::uint32_t count,
+                                           std::uint64_t bytes, Ack ack) {
+  const std::lock_guard lock(mutex_);
+  VARVE_TRY(check_open());
+  tick_clock(ack);
+  VARVE_TRY(make_room_for_frame(batch.body().size(), count));
+  if (!active_->has_records()) note_first_append();
+  FrameFields frame = fields();
+  frame.flags = flag_compressed;
+  const OffsetRange range{{frame.base_offset}, {frame.base_offset + count}};
+  active_->append_frame(frame, batch.body(), batch.check(), count, batch.newest_ms(), sync_lag());
+  active_->open_frame(fields(), sync_lag());
+  core_->marks.end.store(range.end.value, std::memory_order_release);
+  core_->counters.records.add(count);
+  core_->counters.batches.add(1);
+  core_->counters.bytes.add(bytes);
+  core_->counters.bytes_before_compression.add(batch.native_bytes());
+  core_->counters.bytes_after_compression.add(batch.body().size());
+  notice_work();
   return range;
 }
 
@@ -142,23 +216,37 @@ void Appender::tick_clock(Ack ack) noexcept {
   now_ms_ = std::max(now_ms_, now_ms(core_->options.environment.get(), precision));
 }
 
+Result<void> Appender::check_offsets(std::uint64_t count) const {
+  const std::uint64_t next = active_ ? active_->next_offset() : end_.next_offset;
+  if (count <= offset_max.value - next) return {};
+  return Error(Errc::offset_out_of_range, std::to_string(count) + " records at offset " +
+                                              std::to_string(next) +
+                                              " would exceed the greatest offset there is");
+}
+
 // Makes sure that an append of that size can be stored without any further ado.
 Result<void> Appender::make_room(std::uint64_t bytes, std::uint64_t count) {
-  const std::uint64_t next = active_ ? active_->next_offset() : end_.next_offset;
-  if (count > offset_max.value - next) {
-    return Error(Errc::offset_out_of_range, std::to_string(count) + " records at offset " +
-                                                std::to_string(next) +
-                                                " would exceed the greatest offset there is");
-  }
+  VARVE_TRY(check_offsets(count));
   if (!writing_) VARVE_TRY(begin_writing());
   if (active_ && active_->starts_frame(bytes, count)) seal_and_open_frame();
   if (!active_ || !active_->fits(bytes, count)) VARVE_TRY(roll());
-  const std::uint64_t reach = std::min(active_->reach(bytes, count), active_->capacity());
-  if (reach > active_->ready()) {
-    core_->counters.stalls.fetch_add(1, std::memory_order_relaxed);
-    VARVE_TRY(active_->make_ready(reach));
-  }
-  return {};
+  return wait_ready(active_->reach(bytes, count));
+}
+
+// The same for a frame of its own; none is open then.
+Result<void> Appender::make_room_for_frame(std::uint64_t body_bytes, std::uint64_t count) {
+  VARVE_TRY(check_offsets(count));
+  if (!writing_) VARVE_TRY(begin_writing());
+  if (active_) seal_and_open_frame();
+  if (!active_ || !active_->fits_frame(body_bytes)) VARVE_TRY(roll());
+  return wait_ready(active_->reach_frame(body_bytes));
+}
+
+Result<void> Appender::wait_ready(std::uint64_t reach) {
+  reach = std::min(reach, active_->capacity());
+  if (reach <= active_->ready()) return {};
+  core_->counters.stalls.fetch_add(1, std::memory_order_relaxed);
+  return active_->make_ready(reach);
 }
 
 // The first append since the log was opened: from here on it is not cleanly closed any more.

@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "batch_packer.hpp"
 #include "event_count.hpp"
 #include "log_core.hpp"
 #include "manifest.hpp"
@@ -69,7 +70,7 @@ class Appender {
   Appender(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper> manifest,
            const LogEnd& end, std::shared_ptr<SegmentWriter> active);
 
-  Result<OffsetRange> append(std::span<const Record> records, Ack ack);
+  Result<OffsetRange> append(std::span<const Record> records, const AppendOptions& options);
 
   enum class Reach : std::uint8_t {
     all,     // everything
@@ -115,10 +116,20 @@ class Appender {
 
  private:
   Result<OffsetRange> append(std::span<const Record> records, std::span<const RecordSize> sizes,
-                             std::uint64_t bytes, Ack ack);
+                             std::uint64_t bytes, const AppendOptions& options);
+  Result<std::optional<OffsetRange>> append_compressed(std::span<const Record> records,
+                                                       std::span<const RecordSize> sizes,
+                                                       std::uint64_t bytes, const Compression& how,
+                                                       Ack ack);
+  Result<OffsetRange> append_frame(const BatchPacker& batch, std::uint32_t count,
+                                   std::uint64_t bytes, Ack ack);
+  Result<void> wait_disk(std::uint64_t end, std::chrono::steady_clock::time_point called);
   Error too_large(std::size_t record, std::size_t records, std::uint64_t bytes) noexcept;
   Result<void> check_open() const;
+  Result<void> check_offsets(std::uint64_t count) const;
   Result<void> make_room(std::uint64_t bytes, std::uint64_t count);
+  Result<void> make_room_for_frame(std::uint64_t body_bytes, std::uint64_t count);
+  Result<void> wait_ready(std::uint64_t reach);
   Result<void> begin_writing();
   Result<void> roll();
   Result<void> ensure_spare();
@@ -146,7 +157,8 @@ class Appender {
   const std::shared_ptr<ManifestKeeper> manifest_;
   const std::uint32_t body_bytes_max_;
   const std::uint32_t epoch_;
-  const bool has_policy_;  // SyncPolicy asks for a look at every append
+  const Compression* const compression_;  // what Options ask for; null: nothing
+  const bool has_policy_;                 // SyncPolicy asks for a look at every append
   const bool rolls_by_age_;
 
   // The end of the log. The lock is held for the placing of records, and for a roll.

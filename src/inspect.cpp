@@ -6,6 +6,7 @@
 #include "examination.hpp"
 #include "varve/detail/filename.hpp"
 #include "varve/detail/index.hpp"
+#include "varve/detail/native_body.hpp"
 #include "varve/detail/try.hpp"
 
 namespace varve::inline v0 {
@@ -27,6 +28,9 @@ Result<VerifyReport> verify(StorageBackend& storage, const Progress& progress) {
     report.frames += segment.scan.frames + segment.scan.frames_behind;
     report.records += segment.scan.records + segment.scan.records_behind;
     report.bytes += segment.scan.far_end.position.value;
+    report.frames_compressed += segment.scan.compressed.frames;
+    report.bytes_before_compression += segment.scan.compressed.native_bytes;
+    report.bytes_after_compression += segment.scan.compressed.bytes;
     report.damage.insert(report.damage.end(), segment.damage.begin(), segment.damage.end());
     report.torn.insert(report.torn.end(), segment.torn.begin(), segment.torn.end());
     const SegmentState& end = segment.damage.empty() ? segment.scan.end : segment.scan.far_end;
@@ -71,6 +75,12 @@ FrameInfo describe_frame(const std::string& file, const Frame& frame) {
   info.kind = kind_of(frame);
   info.body_bytes = header.body_bytes;
   info.records = frame.count;
+  if (frame.good() && header.is_compressed()) {
+    if (const auto prefix = parse_compressed_prefix(frame.body, frame.count)) {
+      info.codec = prefix->codec;
+      info.bytes_before_compression = prefix->native_bytes;
+    }
+  }
   info.base_offset = {header.base_offset};
   info.sequence = header.sequence;
   info.append_time = Timestamp(std::chrono::milliseconds(header.append_time_ms));

@@ -18,6 +18,7 @@
 #include "subscription_impl.hpp"
 #include "varve/detail/format.hpp"
 #include "varve/detail/guard.hpp"
+#include "varve/detail/native_body.hpp"
 #include "varve/detail/try.hpp"
 #include "varve/file_storage.hpp"
 
@@ -92,10 +93,10 @@ struct Log::Impl {
     return answer;
   }
 
-  Result<OffsetRange> append(std::span<const Record> records, Ack ack) {
+  Result<OffsetRange> append(std::span<const Record> records, const AppendOptions& options) {
     if (!appender || !here()) [[unlikely]]
       return check_writable().error();
-    auto range = appender->append(records, ack);
+    auto range = appender->append(records, options);
     if (!range) [[unlikely]]
       core->tell_failure();
     // Without a background thread nobody may be recording what rolls, which keeps every file open.
@@ -149,7 +150,9 @@ Result<void> check(const Options& options) {
     return bad_option("Options::first_offset exceeds the greatest offset there is");
   if (options.sync.every < options.sync.every.zero())
     return bad_option("Options::sync.every is negative");
-  return {};
+  if (std::find(options.codecs.begin(), options.codecs.end(), nullptr) != options.codecs.end())
+    return bad_option("one of Options::codecs is null");
+  return check_level(options.compression);
 }
 
 }  // namespace
@@ -304,14 +307,14 @@ Result<void> Log::close() { return impl_->close(); }
 // ---- appending ---------------------------------------------------------------------------------
 
 Result<Offset> Log::append(const Record& record, AppendOptions options) {
-  const auto range = impl_->append({&record, 1}, options.ack);
+  const auto range = impl_->append({&record, 1}, options);
   if (!range) [[unlikely]]
     return range.error();
   return range->begin;
 }
 
 Result<OffsetRange> Log::append(std::span<const Record> records, AppendOptions options) {
-  return impl_->append(records, options.ack);
+  return impl_->append(records, options);
 }
 
 Result<void> Log::sync() {
@@ -507,6 +510,8 @@ Metrics Log::metrics() const noexcept {
   metrics.records_appended = counters.records.get();
   metrics.bytes_appended = counters.bytes.get();
   metrics.batches_appended = counters.batches.get();
+  metrics.bytes_before_compression = counters.bytes_before_compression.get();
+  metrics.bytes_after_compression = counters.bytes_after_compression.get();
   metrics.appends_refused = counters.refused.load(std::memory_order_relaxed);
   metrics.sync_time = counters.sync_time.get();
   metrics.durable_append_time = counters.durable_append_time.get();

@@ -93,6 +93,8 @@ struct Counters {
   Counter records;
   Counter bytes;
   Counter batches;
+  Counter bytes_before_compression;
+  Counter bytes_after_compression;
   std::atomic<std::uint64_t> refused{0};
   LiveHistogram sync_time;
   LiveHistogram durable_append_time;
@@ -120,6 +122,9 @@ struct LogCore {
         segments(std::move(backend), id, options.index_interval_bytes) {
     if (options.observer) observers_[observer_count_++] = options.observer.get();
     if (events.has_logger()) observers_[observer_count_++] = &events;
+    // From here on they are all in one place.
+    if (options.compression.codec)
+      options.codecs.insert(options.codecs.begin(), options.compression.codec);
   }
 
   std::shared_ptr<StorageBackend> storage;

@@ -204,8 +204,13 @@ Result<bool> Reader::Impl::enter_whole_frame(const Frame& frame) {
   growing_ = false;
   if (next >= expected_) return false;  // all before what is wanted
   Bytes records = frame.body;
+  if (frame.header.is_compressed()) [[unlikely]] {
+    VARVE_TRY_ASSIGN(const NativeBody native, unpack(frame));
+    records = native.bytes;
+    base_time_ms = native.base_time_ms;
+  }
   if (frame.state == FrameState::sealed) {
-    const auto body = Body::parse(frame.body, frame.count);
+    const auto body = Body::parse(records, frame.count);
     if (!body) return damaged_record(frame.position);
     if (next > frame_base_) {
       frame_index_ = static_cast<std::uint32_t>(next - frame_base_);
@@ -222,12 +227,26 @@ Result<bool> Reader::Impl::enter_whole_frame(const Frame& frame) {
   return true;
 }
 
+// The records of a compressed frame. What cannot be decompressed is lost like other damage; what only cannot be now, for
+// want of the codec or of memory, still comes next.
+Result<NativeBody> Reader::Impl::unpack(const Frame& frame) {
+  position_ = frame.position;
+  expected_ = frame_base_;
+  auto native = native_body(frame, file_->name, core_->options.codecs, unpacked_);
+  if (!native && native.error() != Errc::corrupt) return native;
+  position_ = frame.end();
+  expected_ = frame_base_ + frame.count;
+  if (native) return native;
+  return lose(native.error().context(), std::max(next, frame_base_), expected_);
+}
+
 void Reader::Impl::take_header(const FrameHeader& header) noexcept {
   frame_base_ = header.base_offset;
   frame_index_ = 0;
   frame_position_ = position_;
   record.epoch = {header.epoch};
   record.append_time = Timestamp(std::chrono::milliseconds(header.append_time_ms));
+  base_time_ms = header.append_time_ms;
 }
 
 // Takes the next record of the frame. False if there is none left in it.
@@ -240,7 +259,7 @@ Result<bool> Reader::Impl::take_record() {
     }
     return false;
   }
-  if (!decode_record(rest, frame_time_ms(), record)) {
+  if (!decode_record(rest, base_time_ms, record)) {
     in_frame_ = false;
     return damaged_record(frame_position_);
   }

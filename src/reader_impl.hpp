@@ -7,8 +7,10 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "log_core.hpp"
+#include "varve/detail/native_body.hpp"
 #include "varve/detail/record_cursor.hpp"
 #include "varve/detail/segment.hpp"
 #include "varve/detail/store.hpp"
@@ -41,6 +43,7 @@ struct Reader::Impl : detail::RecordCursor {
   Result<void> grow();
   Result<void> look_how_long();
   Result<bool> enter_whole_frame(const detail::Frame& frame);
+  Result<detail::NativeBody> unpack(const detail::Frame& frame);
   void take_header(const detail::FrameHeader& header) noexcept;
   Result<bool> take_record();
   Result<bool> pass_damage(const detail::Frame& frame);
@@ -78,6 +81,8 @@ struct Reader::Impl : detail::RecordCursor {
   std::uint32_t frame_count_ = 0;
   std::uint64_t frame_bytes_ = 0;  // growing: of the records verified so far,
   std::uint64_t running_ = 0;      // and the running check behind them
+
+  std::vector<std::byte> unpacked_{};  // what record points into in a compressed frame
 };
 
 namespace detail {

@@ -9,6 +9,7 @@
 #include "file_copy.hpp"
 #include "system_error.hpp"
 #include "varve/detail/filename.hpp"
+#include "varve/detail/native_body.hpp"
 #include "varve/detail/store.hpp"
 #include "varve/detail/try.hpp"
 
@@ -66,17 +67,12 @@ class Rewriter {
     if (header.base_offset != next_offset_ || header.sequence != next_sequence_)
       gap(header.base_offset, header.sequence);
     const FrameFields fields{header.base_offset, header.sequence, header.append_time_ms,
-                             header.epoch, 0};
-    Bytes records = frame.body;
-    if (frame.state == FrameState::sealed) {
+                             header.epoch, header.flags};
+    if (frame.state == FrameState::sealed)
       writer_->write(fields, frame.body, frame.count, sync_lag_unknown);
-      records = Body::parse(frame.body, frame.count)->records();
-    } else {
+    else
       copy_open(fields, frame.body);
-    }
-    RecordView record;
-    while (decode_record(records, header.append_time_ms, record))
-      meta_.newest_ms = std::max(meta_.newest_ms, record.timestamp.time_since_epoch().count());
+    meta_.newest_ms = std::max(meta_.newest_ms, newest_of(frame));
     next_offset_ = header.base_offset + frame.count;
     next_sequence_ = header.sequence + 1;
     records_ += frame.count;
@@ -103,6 +99,19 @@ class Rewriter {
   std::uint64_t next_sequence() const noexcept { return next_sequence_; }
 
  private:
+  static std::int64_t newest_of(const Frame& frame) {
+    if (frame.header.is_compressed())
+      return parse_compressed_prefix(frame.body, frame.count)->newest_ms;
+    const Bytes body = frame.body;
+    Bytes records =
+        frame.state == FrameState::sealed ? Body::parse(body, frame.count)->records() : body;
+    std::int64_t newest = no_time;
+    RecordView record;
+    while (decode_record(records, frame.header.append_time_ms, record))
+      newest = std::max<std::int64_t>(newest, record.timestamp.time_since_epoch().count());
+    return newest;
+  }
+
   void gap(std::uint64_t to_offset, std::uint64_t to_sequence) {
     std::array<std::byte, gap_body_bytes> body{};
     store_le(body.data(), static_cast<std::uint32_t>(ControlKind::gap));

@@ -78,6 +78,7 @@ class Scanner {
       walk_.accept(frame);
       ++scan_.frames;
       scan_.records += frame.count;
+      scan_.compressed.add(frame);
       scan_.open_frame = frame.state == FrameState::open;
       if (!visit(frame)) return {};
     }
@@ -144,6 +145,7 @@ class Scanner {
       walk_.accept(frame);
       ++scan_.frames_behind;
       scan_.records_behind += frame.count;
+      scan_.compressed.add(frame);
       scan_.far_end = walk_.state();
       scan_.far_ended = walk_.ended();
       if (!visit(frame)) return {};

@@ -9,12 +9,30 @@
 #include <vector>
 
 #include "varve/detail/index.hpp"
+#include "varve/detail/native_body.hpp"
 #include "varve/detail/segment.hpp"
 #include "varve/detail/store.hpp"
 #include "varve/observer.hpp"
 #include "varve/result.hpp"
 
 namespace varve::inline v0::detail {
+
+// Frames that hold compressed records.
+struct CompressedFrames {
+  std::uint64_t frames = 0;
+  std::uint64_t bytes = 0;         // of their bodies
+  std::uint64_t native_bytes = 0;  // what those were before they were compressed
+
+  // Counts a good frame.
+  void add(const Frame& frame) noexcept {
+    if (!frame.header.is_compressed()) return;
+    const auto prefix = parse_compressed_prefix(frame.body, frame.count);
+    if (!prefix) return;  // the place of one
+    ++frames;
+    bytes += frame.body.size();
+    native_bytes += prefix->native_bytes;
+  }
+};
 
 struct SegmentScan {
   // The unbroken run of frames from the start.
@@ -25,9 +43,10 @@ struct SegmentScan {
   std::uint32_t epoch = 0;           // the greatest of any valid frame
   std::uint64_t frames = 0;
   std::uint64_t records = 0;
-  bool open_frame = false;     // its last frame was left open
-  SegmentState before_open{};  // where that starts
-  std::string what{};          // what stands behind it, if that is not blank
+  CompressedFrames compressed{};  // of all that are good, behind damage too
+  bool open_frame = false;        // its last frame was left open
+  SegmentState before_open{};     // where that starts
+  std::string what{};             // what stands behind it, if that is not blank
 
   // What comes behind it.
   SegmentState far_end{};  // behind the last frame of all whose header is valid

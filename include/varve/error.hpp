@@ -19,7 +19,7 @@ enum class Errc {
   batch_too_large,     // the record or batch exceeds Options::batch_bytes_max; nothing was written
   invalid_argument,    // an argument or an option makes no sense; nothing was done
   locked,              // another Log, here or in another process, has it open for writing
-  unsupported_format,  // written by a version of varve that this one does not know
+  unsupported_format,  // of a version, or compressed by a codec, that the log does not know
   not_a_log,           // the directory holds something else
   no_space,            // nowhere to put the record; appends resume once there is space again
   closed,              // the log was closed

@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "varve/compression.hpp"
 #include "varve/export.hpp"
 #include "varve/observer.hpp"
 #include "varve/result.hpp"
@@ -22,7 +24,10 @@ struct VerifyReport {
   std::uint64_t frames = 0;
   std::uint64_t records = 0;
   std::uint64_t bytes = 0;
-  OffsetRange offsets{};         // what the log holds
+  std::uint64_t frames_compressed = 0;
+  std::uint64_t bytes_before_compression = 0;  // of those frames' records,
+  std::uint64_t bytes_after_compression = 0;   // and what they take
+  OffsetRange offsets{};                       // what the log holds
   std::vector<Damage> damage{};  // durable records that are damaged, files that are missing
   std::vector<Damage> torn{};    // an unsynced tail; the next open for append will drop it
   std::vector<std::string> stale_indexes{};  // to be rebuilt; harmless
@@ -31,8 +36,8 @@ struct VerifyReport {
   bool intact() const noexcept { return damage.empty(); }
 };
 
-// Reads every byte of the log and checks it, without changing anything; beside a writer too. Damage is
-// reported, not returned as an error; errors are for what could not be read at all (no log, I/O).
+// Reads every byte of the log and checks it, without changing anything; beside a writer too. Compressed records are
+// checked as they are stored, so no codec is needed. Damage is reported, not returned as an error; errors are for what could not be read at all (no log, I/O).
 VARVE_EXPORT Result<VerifyReport> verify(StorageBackend& storage, const Progress& progress = {});
 
 // A frame, the unit of what is written and checked, as found in a file.
@@ -48,6 +53,8 @@ struct FrameInfo {
   std::string kind{};  // "records", "segment begin", "segment end", "gap"
   std::uint32_t body_bytes = 0;
   std::uint32_t records = 0;
+  std::optional<CodecId> codec{};              // if the records are compressed
+  std::uint32_t bytes_before_compression = 0;  // the body's size before that
   Offset base_offset{};
   std::uint64_t sequence = 0;
   Timestamp append_time{};

@@ -58,7 +58,9 @@ class VARVE_EXPORT Log {
   // they were, this one may or may not be there after reopening. Errc::closed, Errc::read_only.
   Result<Offset> append(const Record& record, AppendOptions options = {});
 
-  // Appends records as one batch, all or nothing, also through a crash. An empty batch is refused.
+  // Appends records as one batch, all or nothing, also through a crash. An empty batch is refused. If it is to be
+  // compressed, that is done as a whole and before anybody has to wait for this append; Errc::invalid_argument for a
+  // codec or a level that the log does not have.
   Result<OffsetRange> append(std::span<const Record> records, AppendOptions options = {});
 
   // Makes all that was appended before the call durable.

@@ -41,6 +41,8 @@ struct Metrics {
   std::uint64_t records_appended = 0;
   std::uint64_t bytes_appended = 0;
   std::uint64_t batches_appended = 0;
+  std::uint64_t bytes_before_compression = 0;
+  std::uint64_t bytes_after_compression = 0;
   std::uint64_t appends_refused = 0;
   std::uint64_t segments_rolled = 0;
   std::uint64_t segments_removed = 0;

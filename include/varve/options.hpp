@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
+#include "varve/compression.hpp"
 #include "varve/environment.hpp"
 #include "varve/logger.hpp"
 #include "varve/observer.hpp"
@@ -92,10 +94,22 @@ struct Options {
   std::shared_ptr<Observer> observer{};
   std::shared_ptr<Logger> logger{};            // null: nobody hears of events
   std::shared_ptr<Environment> environment{};  // null: the system's clock and random numbers
+
+  // How appends are compressed that do not say so themselves: each by itself, so it pays for batches, not for
+  // small records one by one. What does not get smaller is stored as it is.
+  Compression compression{};
+
+  // To read what was compressed with them, and for AppendOptions::compression; that of `compression` need not be
+  // among them. Of several with the same id the first counts.
+  std::vector<std::shared_ptr<const Codec>> codecs{};
 };
 
 struct AppendOptions {
   Ack ack = Ack::disk;
+
+  // Null: Options::compression. Its codec, if it has one, is among those the log was opened with. Borrowed until
+  // append returns.
+  const Compression* compression = nullptr;
 };
 
 // Up to where a reader sees.

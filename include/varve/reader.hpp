@@ -35,7 +35,8 @@ class VARVE_EXPORT Reader {
   //
   // Errors: Errc::corrupt names the file, the position and the offsets that are lost. The Reader then
   // stands behind the damage, so that the next call reads on with what is left.
-  // Errc::offset_out_of_range: the log no longer (or never) holds next_offset().
+  // Errc::offset_out_of_range: the log no longer (or never) holds next_offset(). Errc::unsupported_format: what comes
+  // next is compressed by a codec that is not among Options::codecs; the Reader stays before it.
   Result<std::optional<RecordView>> next();
 
   // Moves to the next record and says whether there is one; see record() and status().

@@ -100,8 +100,8 @@ class HeadersView {
   Bytes encoded_{};
 };
 
-// A record as the log holds it. Its bytes live in the log's own storage: they stay valid until the
-// Reader that gave it moves on or is destroyed.
+// A record as the log holds it. Its bytes live in the log's own storage or, of a compressed batch, in the Reader that
+// gave it: they stay valid until that moves on or is destroyed.
 struct RecordView {
   Offset offset{};
   Epoch epoch{};

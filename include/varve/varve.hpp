@@ -1,6 +1,7 @@
 // All of varve's core.
 #pragma once
 
+#include "varve/compression.hpp"
 #include "varve/environment.hpp"
 #include "varve/error.hpp"
 #include "varve/faulty_storage.hpp"

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "support/journal.hpp"
+#include "support/run_codec.hpp"
 #include "support/small_log.hpp"
 #include "support/storage_files.hpp"
 #include "varve/detail/filename.hpp"
@@ -27,7 +28,10 @@ class Explorer {
   explicit Explorer(std::uint64_t seed)
       : random_(seed),
         choices_(split_mix(seed)),
-        journal_(seed, {.usual_bytes_max = 2000, .large_bytes_max = 9000, .large_one_in = 12}) {}
+        journal_(seed, {.usual_bytes_max = 2000,
+                        .large_bytes_max = 9000,
+                        .large_one_in = 12,
+                        .plain_one_in = 2}) {}
 
   // Lives one life. Returns what was wrong; empty if nothing was.
   std::string run() {
@@ -50,6 +54,7 @@ class Explorer {
     Options options = small_log();
     options.retention.bytes = retention_bytes_;
     options.environment = std::make_shared<FakeEnvironment>(seed);
+    options.codecs = {runs_.codec};
     return options;
   }
 
@@ -132,7 +137,8 @@ class Explorer {
       default: {
         const std::uint64_t size = random_.one_in(3) ? random_.between(2, 5) : 1;
         const Ack ack = random_.one_in(3) ? Ack::disk : Ack::os;
-        const auto offsets = journal_.append(log, size, ack);
+        const Compression* const how = random_.one_in(3) ? &runs_ : nullptr;
+        const auto offsets = journal_.append(log, size, ack, how);
         note(offsets ? offsets->end.value : ~std::uint64_t{0});
       }
     }
@@ -291,8 +297,9 @@ class Explorer {
 
   static constexpr std::size_t begin_bytes = 4096;
 
-  Random random_;   // what the log lives through
-  Random choices_;  // which of the crashed states are looked at
+  Compression runs_{run_codec()};  // of some appends
+  Random random_;                  // what the log lives through
+  Random choices_;                 // which of the crashed states are looked at
   Journal journal_;
   const std::uint64_t retention_bytes_ = random_.one_in(2) ? 3 * small_segment : 0;
   std::shared_ptr<FaultyStorage> storage_ = std::make_shared<FaultyStorage>(make_memory_storage());

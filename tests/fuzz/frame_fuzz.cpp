@@ -4,15 +4,19 @@
 // With the first byte odd the checks of all frames are made to fit the bytes (bugs in a writer, not rot): else none
 // of it gets further than those.
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "batch_packer.hpp"
 #include "fuzz/fuzz.hpp"
 #include "fuzz/log_image.hpp"
+#include "support/run_codec.hpp"
 #include "varve/detail/codec.hpp"
+#include "varve/detail/native_body.hpp"
 #include "varve/detail/segment.hpp"
 #include "varve/detail/store.hpp"
 #include "varve/detail/varint.hpp"
@@ -147,6 +151,20 @@ void check_rewriting(const Frame& frame, Bytes records) {
   must(body && text(body->records()) == text(records), "with its records");
 }
 
+// A body that only its codec can look into: whatever that makes of it is a body like another, or told.
+void check_compressed(const Frame& frame) {
+  const std::array<std::shared_ptr<const Codec>, 1> codecs{
+      test::run_codec(static_cast<CodecId>(frame.body.empty() ? std::byte{1} : frame.body[0]))};
+  std::vector<std::byte> scratch;
+  const auto native = native_body(frame, "file", codecs, scratch);
+  if (!native) {
+    must(native.error() == Errc::corrupt, "what cannot be decompressed is damage");
+    return;
+  }
+  check_body(native->bytes, frame.count);
+  must(!native_body(frame, "file", {}, scratch), "nothing is decompressed without a codec");
+}
+
 void reseal(std::span<std::byte> file) {
   for (std::size_t at = 0; at + frame_header_bytes <= file.size();) {
     const FrameHeader header = load_frame_header(file.data() + at);
@@ -176,7 +194,9 @@ void check_frames(Bytes file) {
     }
     if (!frame->good()) break;
     must(within(frame->body, file), "a frame lies within the file");
-    if (!frame->header.is_control() && frame->count > 0) {
+    if (frame->header.is_compressed()) {
+      check_compressed(*frame);
+    } else if (!frame->header.is_control() && frame->count > 0) {
       Bytes records = frame->body;
       if (frame->state == FrameState::sealed) {
         check_body(frame->body, frame->count);
@@ -197,6 +217,25 @@ void check_frames(Bytes file) {
   }
 }
 
+// Two records, compressed.
+Buffer compressed_frame() {
+  const std::string value(200, 'v');
+  std::vector<Record> records(2);
+  std::vector<RecordSize> sizes;
+  std::uint64_t bytes = 0;
+  for (Record& record : records) {
+    record.value = varve::bytes(value);
+    bytes += sizes.emplace_back(measure(record)).total;
+  }
+  BatchPacker packer;
+  must(packer.pack({test::run_codec()}, records, sizes, bytes, 42).value(), "it gets smaller");
+  Buffer room(1024);
+  StoreWriter writer(room.data(), salt, {0});
+  writer.write({7, 3, 43, 1, flag_compressed}, packer.body(), 2, sync_lag_unknown);
+  room.resize(static_cast<std::size_t>(writer.position().value));
+  return room;
+}
+
 }  // namespace
 
 std::map<std::string, Buffer> fuzz::seeds() {
@@ -210,6 +249,10 @@ std::map<std::string, Buffer> fuzz::seeds() {
     // The frame behind segment_begin stands first, so that its body is also tried as one.
     put_bytes(seed, frames.subspan(std::min<std::size_t>(begin_frame_bytes, frames.size())));
   }
+  Buffer& seed = seeds["seed-compressed"];
+  put_number(seed, std::uint8_t{1});
+  put_number(seed, std::uint32_t{2});
+  put_bytes(seed, compressed_frame());
   return seeds;
 }
 

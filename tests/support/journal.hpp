@@ -35,14 +35,15 @@ class Journal {
   }
 
   // Appends a batch of new records and notes the answer.
-  Result<OffsetRange> append(Log& log, std::uint64_t size, Ack ack) {
+  Result<OffsetRange> append(Log& log, std::uint64_t size, Ack ack,
+                             const Compression* compression = nullptr) {
     const std::uint64_t first = next_;
     std::vector<OwnedRecord> records;
     for (; next_ < first + size; ++next_) {
       records.push_back(numbered(next_));
       batches_.emplace_hint(batches_.end(), next_, Span{first, first + size});
     }
-    auto offsets = log.append(Batch(records).records(), {ack});
+    auto offsets = log.append(Batch(records).records(), {ack, compression});
     if (offsets) acknowledged(*offsets, first, ack);
     return offsets;
   }

@@ -134,6 +134,7 @@ struct WorkloadOptions {
   std::uint64_t usual_bytes_max = 300;
   std::uint64_t large_bytes_max = 6000;  // one in `large_one_in`
   std::uint64_t large_one_in = 25;
+  std::uint64_t plain_one_in = 0;  // values of one letter, for a codec; 0: none
 };
 
 // Records of every kind: keys and values absent, empty, small and large; headers; times of their own.
@@ -172,8 +173,11 @@ class Workload {
   std::string value() {
     if (random_.one_in(10)) return {};
     const bool large = random_.one_in(options_.large_one_in);
-    return random_.text(
-        random_.below(1 + (large ? options_.large_bytes_max : options_.usual_bytes_max)));
+    const std::uint64_t size =
+        random_.below(1 + (large ? options_.large_bytes_max : options_.usual_bytes_max));
+    if (options_.plain_one_in != 0 && random_.one_in(options_.plain_one_in))
+      return std::string(static_cast<std::size_t>(size), static_cast<char>('a' + size % 26));
+    return random_.text(size);
   }
 
   Random random_;

@@ -467,8 +467,10 @@ TEST_CASE("store: frames of unknown versions and kinds are refused by name", "[s
       return FrameReader(source, salt).read({segment_header_bytes});
     };
     CHECK(read(1, 0));
+    CHECK(read(1, flag_compressed));
     for (const auto& refused :
-         {read(2, 0), read(1, flag_kafka), read(1, flag_compressed), read(1, 128)}) {
+         {read(2, 0), read(1, flag_kafka), read(1, flag_compressed | flag_control),
+          read(1, flag_compressed | flag_transactional), read(1, 128)}) {
       REQUIRE(!refused);
       CHECK(refused.error() == Errc::unsupported_format);
     }

@@ -100,7 +100,11 @@ enum FrameFlags : std::uint8_t {
   flag_compacted = 16,
   flag_pad = 32,  // nothing but filling
 };
-inline constexpr std::uint8_t known_flags = flag_control;  // what this version can read
+
+// Whether this version can read a frame with these flags.
+constexpr bool known_flags(std::uint8_t flags) noexcept {
+  return flags == 0 || flags == flag_control || flags == flag_compressed;
+}
 
 // Says that a frame proves nothing about what was durable.
 inline constexpr std::uint32_t sync_lag_unknown = 0xFFFFFFFF;
@@ -124,6 +128,7 @@ struct FrameHeader {
     return frame_header_bytes + align_frame(body_bytes);
   }
   bool is_control() const noexcept { return (flags & flag_control) != 0; }
+  bool is_compressed() const noexcept { return (flags & flag_compressed) != 0; }
 };
 
 inline std::uint64_t pack(std::uint32_t low, std::uint32_t high) noexcept {

@@ -161,6 +161,15 @@ class SegmentWriter {
            body_size(store_.open_bytes() + bytes, store_.open_count() + count) > frame_body_target;
   }
 
+  // The same for a frame of its own with a body of `body_bytes`, while the open frame is empty.
+  bool fits_frame(std::uint64_t body_bytes) const noexcept {
+    return reach_frame(body_bytes) <= capacity();
+  }
+  std::uint64_t reach_frame(std::uint64_t body_bytes) const noexcept {
+    return store_.position().value + 2 * frame_header_bytes + align_frame(body_bytes) +
+           end_frame_bytes;
+  }
+
   void reserve(std::size_t count) { store_.reserve(count); }
 
   // Adds records to the open frame and shows them. They fit, and there is memory reserved for them.
@@ -181,6 +190,22 @@ class SegmentWriter {
     newest_ms_.store(newest, std::memory_order_relaxed);
     if (!alone) store_.publish();
     return alone;
+  }
+
+  // Adds a frame of `count` records whose body was made elsewhere, with its checksum. It fits, and the open frame is
+  // empty; the caller opens the next.
+  void append_frame(const FrameFields& fields, Bytes body, std::uint64_t body_check,
+                    std::uint32_t count, std::int64_t newest_ms_of_it,
+                    std::uint32_t sync_lag) noexcept {
+    const IndexEntry entry{next_offset_, store_.position().value, newest_before_frame_};
+    // With its flags first, so that whoever finds it half written does not take the body for records.
+    store_.open(fields, sync_lag);
+    store_.write(fields, body, count, sync_lag, body_check);
+    index_->add(entry);
+    next_offset_ += count;
+    ++next_sequence_;
+    newest_before_frame_ = std::max(newest_ms(), newest_ms_of_it);
+    newest_ms_.store(newest_before_frame_, std::memory_order_relaxed);
   }
 
   // Seals the open frame if it holds anything; the caller opens the next.

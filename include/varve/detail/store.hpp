@@ -173,7 +173,7 @@ struct Frame {
   FrameState state = FrameState::bad;
   Position position{};
   FrameHeader header{};       // of a bad frame: whatever stands there
-  Bytes body{};               // sealed: records and table; open: the records
+  Bytes body{};               // sealed: as it is stored (see native_body.hpp); open: the records
   std::uint32_t count = 0;    // of records
   std::uint64_t running = 0;  // open: the running check
   bool header_valid = false;  // of a bad frame: the header can be trusted, the body is damaged
@@ -284,7 +284,7 @@ class FrameReader {
 
   // What is intact but of another version is not damage.
   static Result<void> check_known(const FrameHeader& header) {
-    if (header.version == format_version && (header.flags & ~known_flags) == 0) return {};
+    if (header.version == format_version && known_flags(header.flags)) return {};
     return Error(Errc::unsupported_format, "a frame of version " + std::to_string(header.version) +
                                                " with flags " + std::to_string(header.flags));
   }
@@ -327,6 +327,8 @@ class FrameReader {
     const Bytes body = bytes.subspan(frame_header_bytes, header.body_bytes);
 
     frame.running = hash;
+    // A frame with flags is written whole; until then nothing is in it.
+    if (header.flags != 0 && !body.empty()) return frame;
     if (const auto count = walk_open_records(body, frame.running);
         count && high32(frame.running) == header.count) {
       frame.count = *count;
@@ -450,7 +452,8 @@ class StoreWriter {
     const std::uint32_t width = table_width(size);
     std::byte* table = tail();
     for (std::uint32_t i = 0; i < count; ++i) put_end(table, width, i, ends_[i]);
-    finish(size, count, sync_lag);
+    finish(size, count, sync_lag,
+           checksum({at(position_) + frame_header_bytes, static_cast<std::size_t>(size)}));
     ends_.clear();
     open_bytes_ = 0;
   }
@@ -458,6 +461,12 @@ class StoreWriter {
   // Writes a whole frame at the end, in place of the open one, which must be empty.
   void write(const FrameFields& fields, Bytes body, std::uint32_t count,
              std::uint32_t sync_lag) noexcept {
+    write(fields, body, count, sync_lag, checksum(body));
+  }
+
+  // The same with a body whose checksum is known.
+  void write(const FrameFields& fields, Bytes body, std::uint32_t count, std::uint32_t sync_lag,
+             std::uint64_t body_check) noexcept {
     VARVE_ASSERT(ends_.empty());
     put_bytes(at(position_) + frame_header_bytes, body);
     header_ = FrameHeader{};
@@ -467,7 +476,7 @@ class StoreWriter {
     header_.sequence = fields.sequence;
     header_.append_time_ms = fields.append_time_ms;
     header_.epoch = fields.epoch;
-    finish(body.size(), count, sync_lag);
+    finish(body.size(), count, sync_lag, body_check);
   }
 
  private:
@@ -475,14 +484,14 @@ class StoreWriter {
 
   // The stores that make a sealed frame of what stands at position_, in an order that leaves something
   // valid behind wherever the process dies: FrameReader::read_open takes either form.
-  void finish(std::uint64_t body_bytes, std::uint32_t count, std::uint32_t sync_lag) noexcept {
+  void finish(std::uint64_t body_bytes, std::uint32_t count, std::uint32_t sync_lag,
+              std::uint64_t body_check) noexcept {
     std::byte* frame = at(position_);
     header_.magic = frame_magic_sealed;
     header_.body_bytes = static_cast<std::uint32_t>(body_bytes);
     header_.count = count;
     header_.sync_lag = sync_lag;
-    header_.body_check =
-        checksum({frame + frame_header_bytes, static_cast<std::size_t>(body_bytes)});
+    header_.body_check = body_check;
     header_.check = low32(header_hash(header_, salt_, position_));
     store_release(frame + 48, header_.body_check);
     store_release(frame + 40, pack(header_.sync_lag, header_.epoch));
