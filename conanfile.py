@@ -16,8 +16,13 @@ class VarveConan(ConanFile):
     topics = ("commit-log", "write-ahead-log", "event-store", "durability")
     package_type = "library"
     settings = "os", "arch", "compiler", "build_type"
-    options = {"shared": [True, False], "fPIC": [True, False], "with_cli": [True, False]}
-    default_options = {"shared": False, "fPIC": True, "with_cli": False}
+    options = {
+        "shared": [True, False],
+        "fPIC": [True, False],
+        "with_cli": [True, False],
+        "with_compress": [True, False],
+    }
+    default_options = {"shared": False, "fPIC": True, "with_cli": False, "with_compress": False}
     implements = ["auto_shared_fpic"]
     exports_sources = "CMakeLists.txt", "cmake/*", "include/*", "src/*", "LICENSE"
 
@@ -38,10 +43,16 @@ class VarveConan(ConanFile):
         if self.options.with_cli:
             self.requires("cli11/[>=2.1 <3]")
             self.requires("nlohmann_json/[>=3.11 <4]")
+        if self.options.with_compress:
+            self.requires("lz4/[>=1.9 <2]")
+            self.requires("snappy/[>=1.1 <2]")
+            self.requires("zlib/[>=1.2.11 <2]")
+            self.requires("zstd/[>=1.4 <2]")
 
     def generate(self):
         toolchain = CMakeToolchain(self)
         toolchain.cache_variables["VARVE_BUILD_CLI"] = bool(self.options.with_cli)
+        toolchain.cache_variables["VARVE_WITH_COMPRESS"] = bool(self.options.with_compress)
         toolchain.cache_variables["VARVE_BUILD_TESTS"] = False
         toolchain.cache_variables["VARVE_BUILD_EXAMPLES"] = False
         toolchain.generate()
@@ -72,3 +83,11 @@ class VarveConan(ConanFile):
             core.defines = ["VARVE_SHARED"]
         if self.settings.os in ("Linux", "FreeBSD"):
             core.system_libs = ["pthread"]
+        if self.options.with_compress:
+            compress = self.cpp_info.components["compress"]
+            compress.set_property("cmake_target_name", "varve::compress")
+            compress.set_property("pkg_config_name", "varve-compress")
+            compress.libs = ["varve_compress"]
+            compress.requires = ["core", "lz4::lz4", "snappy::snappy", "zlib::zlib", "zstd::zstd"]
+            if self.options.shared:
+                compress.defines = ["VARVE_SHARED"]

@@ -5,6 +5,7 @@
 #                       [REQUIRES <component>...]               components that come with this one
 #                       [FIND_DEPENDENCIES <package>...]        what its users must find
 #                       [FIND_STATIC_DEPENDENCIES <package>...] ... when it is a static library
+#                       [FIND_MODULES <file>...]                of cmake/, to find them by
 #                       [PKG_CONFIG_STATIC_REQUIRES <module>...] [PKG_CONFIG_LIBS <flag>...])
 #
 # makes <target>, known as varve::<name> here and to find_package(varve COMPONENTS <name>). Static or
@@ -26,7 +27,7 @@ endif()
 function(varve_add_component name)
   cmake_parse_arguments(
     PARSE_ARGV 1 arg "" "TARGET;DESCRIPTION"
-    "SOURCES;HEADERS;REQUIRES;FIND_DEPENDENCIES;FIND_STATIC_DEPENDENCIES;PKG_CONFIG_STATIC_REQUIRES;PKG_CONFIG_LIBS"
+    "SOURCES;HEADERS;REQUIRES;FIND_DEPENDENCIES;FIND_STATIC_DEPENDENCIES;FIND_MODULES;PKG_CONFIG_STATIC_REQUIRES;PKG_CONFIG_LIBS"
   )
   set(target ${arg_TARGET})
 
@@ -86,6 +87,9 @@ macro(varve_install_component)
       string(APPEND load_required
              "include(\"\${CMAKE_CURRENT_LIST_DIR}/varve-${required}-${part}.cmake\")\n")
     endforeach()
+  endforeach()
+  foreach(module IN LISTS arg_FIND_MODULES)
+    install(FILES "${PROJECT_SOURCE_DIR}/cmake/${module}" DESTINATION "${package_dir}")
   endforeach()
   set(dependencies_file "${PROJECT_BINARY_DIR}/varve-${name}-dependencies.cmake")
   file(WRITE "${dependencies_file}" ${load_required} ${dependencies})

@@ -5,7 +5,8 @@
 # Elsewhere, replace the next line by vcpkg_from_github(... REF "v${VERSION}").
 get_filename_component(SOURCE_PATH "${CURRENT_PORT_DIR}/../../../.." ABSOLUTE)
 
-vcpkg_check_features(OUT_FEATURE_OPTIONS options FEATURES cli VARVE_BUILD_CLI)
+vcpkg_check_features(OUT_FEATURE_OPTIONS options FEATURES cli VARVE_BUILD_CLI compress
+                     VARVE_WITH_COMPRESS)
 
 vcpkg_cmake_configure(
   SOURCE_PATH "${SOURCE_PATH}"
