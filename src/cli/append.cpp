@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -22,13 +23,17 @@ namespace {
 
 constexpr std::size_t read_bytes = 256 * 1024;
 constexpr std::size_t line_bytes_max = std::size_t{1} << 20;
+constexpr std::size_t compressed_lines_bytes = 128 * 1024;  // of lines that are compressed together
 
 // Lines are appended as they arrive: all that is there is handed to the operating system, one flush
 // makes it durable, and only then are its offsets told. Slow input is thereby acknowledged line by
 // line, and fast input costs a flush a bufferful.
 class Appender {
  public:
-  Appender(Log& log, const AppendCommand& command) : log_(log), command_(command) {}
+  Appender(Log& log, const AppendCommand& command)
+      : log_(log),
+        command_(command),
+        batch_bytes_(command.compression.codec ? compressed_lines_bytes : 0) {}
 
   Exit run();
 
@@ -38,16 +43,20 @@ class Appender {
   Input read_some();
   bool append_lines();
   bool append_line(std::string_view line);
+  bool append_batch();
   bool acknowledge();
-  void complain_about_line(std::string_view what) const;
+  void complain_about_lines(std::size_t count, std::string_view what) const;
 
   Log& log_;
   const AppendCommand& command_;
+  const std::size_t batch_bytes_;  // so many bytes of lines are one append; 0: each line is
   Output output_;
   StopSignals stop_;
   ProgressLine progress_{"appended", !is_terminal(STDIN_FILENO) && !is_terminal(STDOUT_FILENO)};
-  std::string input_{};      // what was read and is not appended yet: at most one incomplete line
-  std::uint64_t lines_ = 0;  // appended
+  std::string input_{};  // what was read and is not appended yet: at most one incomplete line
+  std::vector<Record> batch_{};  // of lines of it, to be appended together
+  std::size_t taken_bytes_ = 0;  // which have so many bytes
+  std::uint64_t lines_ = 0;      // appended
   OffsetRange unacknowledged_{};
   Exit exit_ = Exit::ok;
 };
@@ -59,7 +68,8 @@ Exit Appender::run() {
     const bool appended = append_lines();
     // The last line need not end; but one that was cut short by a signal or an error is no line.
     const bool last = input == Input::end && appended && !input_.empty();
-    if (last) append_line(std::exchange(input_, {}));
+    if (last && append_line(input_)) append_batch();
+    if (last) input_.clear();
     if (!acknowledge() || exit_ != Exit::ok) break;
   }
   const Result<void> closed = log_.close();
@@ -92,8 +102,9 @@ bool Appender::append_lines() {
     good = append_line(rest.substr(0, end));
     rest.remove_prefix(end + 1);
   }
+  good = good && append_batch();
   if (good && rest.size() > line_bytes_max) {
-    complain_about_line(fmt::format("is longer than {} bytes", line_bytes_max));
+    complain_about_lines(1, fmt::format("is longer than {} bytes", line_bytes_max));
     exit_ = Exit::error;
     good = false;
   }
@@ -110,16 +121,26 @@ bool Appender::append_line(std::string_view line) {
       record.value = bytes(line.substr(at + command_.key_separator.size()));
     }
   }
-  const Result<Offset> offset = log_.append(record, {.ack = Ack::os});
-  if (!offset) {
-    complain_about_line(offset.error().message());
-    exit_ = exit_for(offset.error());
-    return false;
+  batch_.push_back(record);
+  taken_bytes_ += line.size();
+  return taken_bytes_ < batch_bytes_ || append_batch();
+}
+
+// Appends the lines that were taken. False if that was refused.
+bool Appender::append_batch() {
+  if (batch_.empty()) return true;
+  const Result<OffsetRange> offsets = log_.append(batch_, {.ack = Ack::os});
+  if (!offsets) {
+    complain_about_lines(batch_.size(), offsets.error().message());
+    exit_ = exit_for(offsets.error());
+  } else {
+    lines_ += batch_.size();
+    if (unacknowledged_.empty()) unacknowledged_.begin = offsets->begin;
+    unacknowledged_.end = offsets->end;
   }
-  ++lines_;
-  if (unacknowledged_.empty()) unacknowledged_.begin = *offset;
-  unacknowledged_.end = *offset + 1;
-  return true;
+  batch_.clear();
+  taken_bytes_ = 0;
+  return offsets.has_value();
 }
 
 // Prints the offsets that were appended since the last time, once they are as safe as was asked
@@ -147,8 +168,11 @@ bool Appender::acknowledge() {
   return true;
 }
 
-void Appender::complain_about_line(std::string_view what) const {
-  complain(fmt::format("line {}: {}", lines_ + 1, what));
+void Appender::complain_about_lines(std::size_t count, std::string_view what) const {
+  if (count == 1)
+    complain(fmt::format("line {}: {}", lines_ + 1, what));
+  else
+    complain(fmt::format("lines {} to {}: {}", lines_ + 1, lines_ + count, what));
 }
 
 }  // namespace
@@ -156,6 +180,7 @@ void Appender::complain_about_line(std::string_view what) const {
 Exit run(const AppendCommand& command) {
   Options options;
   if (command.segment_bytes) options.segment_bytes = *command.segment_bytes;
+  options.compression = command.compression;
   Result<Log> log = Log::open(command.directory, std::move(options));
   if (!log) return fail(log.error());
   for (const Damage& torn : log->recovery().torn)

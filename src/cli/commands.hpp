@@ -18,6 +18,7 @@ struct AppendCommand {
   std::string key_separator{};  // empty: records have no key
   Ack ack = Ack::disk;
   std::optional<std::uint32_t> segment_bytes{};
+  Compression compression{};
 };
 
 struct ReadCommand {

@@ -17,13 +17,16 @@ std::string line_of(const FrameInfo& frame) {
   std::string line =
       fmt::format("{} {:>10} {:<7} ", frame.file, frame.position.value, to_text(frame.state));
   if (frame.state == FrameInfo::State::damaged) return line + frame.what;
+  std::string packed;
+  if (frame.codec)
+    packed = fmt::format(" ({} of {})", to_text(*frame.codec), frame.bytes_before_compression);
   return line + fmt::format(
-                    "{:<13} seq {} epoch {} offsets [{}, {}) body {} lag {} flags {:02x} v{} "
+                    "{:<13} seq {} epoch {} offsets [{}, {}) body {}{} lag {} flags {:02x} v{} "
                     "header {:08x} check {:016x} at {}",
                     frame.kind, frame.sequence, frame.epoch.value, frame.base_offset.value,
-                    frame.base_offset.value + frame.records, frame.body_bytes, frame.sync_lag,
-                    frame.flags, frame.version, frame.header_check, frame.body_check,
-                    to_text(frame.append_time));
+                    frame.base_offset.value + frame.records, frame.body_bytes, packed,
+                    frame.sync_lag, frame.flags, frame.version, frame.header_check,
+                    frame.body_check, to_text(frame.append_time));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "codecs.hpp"
 #include "commands.hpp"
 #include "json.hpp"
 #include "segments.hpp"
@@ -61,8 +62,7 @@ void print_text(const Log& log, Output& output) {
 }  // namespace
 
 Exit run_info(const LookCommand& command) {
-  const Result<Log> log =
-      Log::open(command.directory, {.access = Access::read_only, .create = false});
+  const Result<Log> log = Log::open(command.directory, looking());
   if (!log) return fail(log.error());
   Output output;
   if (command.json)

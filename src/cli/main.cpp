@@ -9,6 +9,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include "codecs.hpp"
 #include "commands.hpp"
 #include "exit.hpp"
 #include "parse.hpp"
@@ -34,6 +35,7 @@ Exit codes:
 
 Examples:
   journalctl -f | varve append logs
+  varve append logs --compress zstd:9 <access.log
   varve read logs --from @2024-02-29 --until @2024-03-01 --json
   varve read logs --from end --follow)";
 
@@ -92,6 +94,11 @@ void add_append(CLI::App& app, CommandLine& line) {
         });
       },
       "BYTES", "Size at which a segment is full, 16384 to 1073741824 (default: 64 MiB)");
+  add_parsed(
+      command, "--compress", line.append.compression,
+      [](const std::string& text) { return parse_compression(text); }, "CODEC[:LEVEL]",
+      "Compress what is appended together, the lines that are there at once: zstd, lz4, snappy, "
+      "gzip, or none (default)");
   command.callback([&line] { line.chosen = [&line] { return run(line.append); }; });
 }
 

@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include "codecs.hpp"
 #include "commands.hpp"
 #include "json.hpp"
 #include "terminal.hpp"
@@ -118,8 +119,7 @@ Result<Offset> offset_of(const Log& log, const Place& place) {
 }  // namespace
 
 Exit run(const ReadCommand& command) {
-  const Result<Log> log =
-      Log::open(command.directory, {.access = Access::read_only, .create = false});
+  const Result<Log> log = Log::open(command.directory, looking());
   if (!log) return fail(log.error());
   const Result<Offset> from = offset_of(*log, command.from);
   if (!from) return fail(from.error());

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "codecs.hpp"
 #include "commands.hpp"
 #include "json.hpp"
 #include "terminal.hpp"
@@ -45,8 +46,7 @@ void print_prometheus(const Metrics& metrics, const std::string& directory, Outp
 }  // namespace
 
 Exit run(const StatsCommand& command) {
-  const Result<Log> log =
-      Log::open(command.directory, {.access = Access::read_only, .create = false});
+  const Result<Log> log = Log::open(command.directory, looking());
   if (!log) return fail(log.error());
   const Metrics metrics = log->metrics();
   Output output;

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "codecs.hpp"
 #include "commands.hpp"
 #include "json.hpp"
 #include "segments.hpp"
@@ -78,7 +79,7 @@ void print(const Trimmed& trimmed, const TrimCommand& command, Output& output) {
 }  // namespace
 
 Exit run(const TrimCommand& command) {
-  Options options{.create = false};
+  Options options = looking();
   options.access = command.dry_run ? Access::read_only : Access::read_write;
   Result<Log> log = Log::open(command.directory, options);
   if (!log) return fail(log.error());

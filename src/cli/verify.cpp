@@ -31,6 +31,13 @@ void print_text(const VerifyReport& report, Output& output) {
       fmt::format("verified  {} records, {} frames, {} bytes in {} segments, offsets [{}, {})",
                   report.records, report.frames, report.bytes, report.segments,
                   report.offsets.begin.value, report.offsets.end.value));
+  if (report.frames_compressed != 0) {
+    output.line(fmt::format("packed    {} frames, {} bytes to {} ({:.2f} to 1)",
+                            report.frames_compressed, report.bytes_before_compression,
+                            report.bytes_after_compression,
+                            static_cast<double>(report.bytes_before_compression) /
+                                static_cast<double>(report.bytes_after_compression)));
+  }
   output.line(report.intact() ? "intact" : "not intact");
 }
 

@@ -442,3 +442,60 @@ TEST_CASE("cli: what is no log is called so, and left alone", "[cli]") {
   check_complaint(run_varve({"append", file}, "more\n"), error);
   check_complaint(run_varve({"append", foreign}, "more\n"), error);
 }
+
+#ifdef VARVE_CLI_COMPRESS
+
+TEST_CASE("cli: lines that are there at once are compressed together", "[cli][compress]") {
+  const LogDir dir;
+  std::string lines;
+  for (int i = 0; i < 5000; ++i)
+    lines += "k=a line like all others, number " + std::to_string(i) + "\n";
+  const Outcome appended =
+      run_varve({"append", dir.path(), "--compress", "zstd:9", "--key-separator", "="}, lines);
+  CHECK(appended.exit == ok);
+  CHECK(lines_of(appended.out).size() == 5000);
+  CHECK(lines_of(appended.out).back() == "4999");
+
+  const auto read = lines_of(run_varve({"read", dir.path()}).out);
+  REQUIRE(read.size() == 5000);
+  CHECK(read[4321] == "a line like all others, number 4321");
+  const auto late = lines_of(run_varve({"read", dir.path(), "--from", "4999", "--keys"}).out);
+  CHECK(late == std::vector<std::string>{"k\ta line like all others, number 4999"});
+
+  std::uint64_t records = 0;
+  for (const std::string& line : lines_of(run_varve({"dump", dir.path(), "--json"}).out)) {
+    const json frame = json::parse(line);
+    if (frame["codec"].is_null()) continue;
+    CHECK(frame["codec"] == "zstd");
+    CHECK(frame["bytes_before_compression"].get<int>() > 3 * frame["body_bytes"].get<int>());
+    records += frame["records"].get<std::uint64_t>();
+  }
+  CHECK(records == 5000);
+  CHECK(run_varve({"dump", dir.path()}).out.find(" (zstd of ") != std::string::npos);
+  CHECK(run_varve({"verify", dir.path()}).out.find(" to 1)") != std::string::npos);
+  const json verify = json_of(run_varve({"verify", dir.path(), "--json"}));
+  CHECK(verify["frames_compressed"] > 1);
+  CHECK(verify["bytes_before_compression"] > 3 * verify["bytes_after_compression"].get<int>());
+}
+
+TEST_CASE("cli: a codec or a level that there is not is a usage error", "[cli][compress]") {
+  const LogDir dir;
+  for (const char* bad : {"zip", "zstd:99", "lz4:fast", ""}) {
+    CAPTURE(bad);
+    check_complaint(run_varve({"append", dir.path(), "--compress", bad}, "line\n"), usage);
+  }
+  CHECK(run_varve({"append", dir.path(), "--compress", "none"}, "line\n").exit == ok);
+}
+
+TEST_CASE("cli: what is refused of lines that are compressed is told by their numbers",
+          "[cli][compress]") {
+  const LogDir dir;
+  const std::string text = "one\ntwo\n" + std::string(14'000, 'x') + "\nfour\n";
+  const Outcome refused =
+      run_varve({"append", dir.path(), "--compress", "lz4", "--segment-bytes", "16384"}, text);
+  check_complaint(refused, error);
+  CHECK(refused.err.find("lines 1 to 4: ") != std::string::npos);
+  CHECK(refused.out.empty());
+}
+
+#endif

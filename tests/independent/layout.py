@@ -1,6 +1,8 @@
 """What the bytes of a log's files mean, by docs/format.md alone. Nothing is returned unchecked."""
 
+import gzip
 import struct
+import zlib
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,7 +15,9 @@ FRAME_HEADER_SIZE = 56
 INDEX_HEADER_SIZE = 64
 SEGMENT_BEGIN, SEGMENT_END, GAP = 1, 2, 3
 CONTROL_FIELDS = {SEGMENT_BEGIN: 3, SEGMENT_END: 0, GAP: 2}
-CONTROL_FLAG = 4
+COMPRESSED_FLAG, CONTROL_FLAG = 2, 4
+GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
+NATIVE_SIZE_MAX = 1 << 30
 CLEAN_FLAG, SALVAGING_FLAG = 1, 2
 LAG_SAYS_NOTHING = 0xFFFFFFFF
 RUNNING_CHECK_FACTOR = 0x9E3779B97F4A7C15
@@ -216,7 +220,7 @@ def read_frame_header(data: bytes, pos: int, salt: int) -> tuple[FrameHeader, in
         raw = raw[:8] + bytes(8) + raw[16:40] + bytes(4) + raw[44:48] + bytes(8)
     hash = xxh3(raw[4:], salt + pos)
     require(header.check == hash & 0xFFFFFFFF, "a frame's header is damaged")
-    known = header.version == 1 and header.flags in (0, CONTROL_FLAG)
+    known = header.version == 1 and header.flags in (0, COMPRESSED_FLAG, CONTROL_FLAG)
     require(known, "a frame of another format", Unknown)
     return header, hash
 
@@ -238,7 +242,8 @@ def read_frame(data: bytes, pos: int, salt: int) -> Frame:
     require(len(body) == header.size, "a frame runs out of its file")
     frame = Frame(header, begin + (header.size + 7) // 8 * 8)
     if header.is_open:
-        require(header.flags == 0, "an open frame is not of records")
+        is_place = header.flags == COMPRESSED_FLAG and header.size == 0
+        require(header.flags == 0 or is_place, "an open frame is not of records")
         records = read_open_body(body, header, hash)
         if records is not None:
             frame.records = records
@@ -247,8 +252,10 @@ def read_frame(data: bytes, pos: int, salt: int) -> Frame:
     require(xxh3(body) == header.body_check, "a frame's body is damaged")
     if header.flags & CONTROL_FLAG:
         frame.control, frame.fields = read_control_body(body, header)
+    elif header.flags & COMPRESSED_FLAG:
+        frame.records = read_compressed_body(body, header)
     else:
-        frame.records = read_sealed_body(body, header)
+        frame.records = read_sealed_body(body, header.count, header.append_time)
     return frame
 
 
@@ -264,13 +271,31 @@ def read_open_body(body: bytes, header: FrameHeader, hash: int) -> list[Record] 
     return records if hash >> 32 == header.count else None
 
 
-def read_sealed_body(body: bytes, header: FrameHeader) -> list[Record]:
-    table_entry = struct.Struct("<H" if header.size <= 65535 else "<I")
-    table_begin = header.size - header.count * table_entry.size
-    require(header.count > 0 and table_begin >= 0, "a frame's number of records is wrong")
+def read_compressed_body(body: bytes, header: FrameHeader) -> list[Record]:
+    layout = struct.Struct("<B3sIqq")
+    require(len(body) >= layout.size, "a compressed frame is cut short")
+    codec, zero, size, base_time, newest = layout.unpack_from(body)
+    require(is_blank(zero) and size <= NATIVE_SIZE_MAX, "a compressed frame is malformed")
+    require(codec in (GZIP, SNAPPY, LZ4, ZSTD), "a frame of an unknown codec", Unknown)
+    require(codec == GZIP, "a frame of a codec that Python does not bring along", Unknown)
+    require(base_time <= header.append_time, "a frame's base time is behind it")
+    try:
+        native = gzip.decompress(body[layout.size :])
+    except (EOFError, OSError, zlib.error):
+        raise Invalid("a frame cannot be decompressed") from None
+    require(len(native) == size, "a frame decompresses to another size")
+    records = read_sealed_body(native, header.count, base_time)
+    require(max(record.timestamp for record in records) == newest, "a frame's greatest timestamp is wrong")
+    return records
+
+
+def read_sealed_body(body: bytes, count: int, base_time: int) -> list[Record]:
+    table_entry = struct.Struct("<H" if len(body) <= 65535 else "<I")
+    table_begin = len(body) - count * table_entry.size
+    require(count > 0 and table_begin >= 0, "a frame's number of records is wrong")
     cursor, records = Cursor(body[:table_begin]), []
     for (end,) in table_entry.iter_unpack(body[table_begin:]):
-        records.append(read_record(cursor, header.append_time))
+        records.append(read_record(cursor, base_time))
         require(cursor.at == end, "a frame's table does not fit its records")
     require(cursor.at == table_begin, "there is something between a frame's records and their table")
     return records

@@ -81,6 +81,23 @@ class IndependentReader(unittest.TestCase):
             with self.subTest(log=log.name):
                 self.check_same(log)
 
+    def test_compressed_lines(self) -> None:
+        lines = [b"key%d=" % (i % 7) + b"value " * self.choose.randrange(30) for i in range(3000)]
+        for codec, known in (("gzip", True), ("gzip:9", True), ("zstd", False)):
+            with self.subTest(codec=codec):
+                log = self.new_directory() / "log"
+                text = b"".join(line + b"\n" for line in lines)
+                append = [CLI, "append", log, "--key-separator", "=", "--compress", codec]
+                appended = subprocess.run(append, input=text, capture_output=True)
+                if b"built without varve::compress" in appended.stderr:
+                    self.skipTest("the command has no codecs")
+                self.assertEqual(appended.returncode, 0)
+                self.assertIn(codec.split(":")[0].encode(), varve("dump", log))
+                if known:
+                    self.assertEqual(len(self.check_same(log)), len(lines))
+                else:
+                    self.assertRaises(Damage, read_lines, load(log))
+
     def test_appended_lines(self) -> None:
         keys = [b"", b"key=", b"=", b"==", "schlüssel=".encode(), b"\xff\xfe="]
         values = [b"", b"value", b'"\\\x01\t\x7f', "größe €".encode(), b"\xc0\x80\xed\xa0\x80", b"v" * 300]
