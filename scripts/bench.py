@@ -41,7 +41,7 @@ REPEATING_QUICK_S = 45
 SAMPLE_S_MAX = 120
 LONG_S = 5  # a sample that took longer is not repeated
 # Works whose samples are long get fewer rounds where they would take more than so many seconds, but so many at least.
-LONG_WORKS = {"sustained": (100, 3), "scale": (40, 1), "background": (40, 3)}
+LONG_WORKS = {"sustained": (100, 3), "scale": (40, 1), "background": (30, 2), "compress": (20, 1)}
 DISK_BYTES_MIN = 25 << 30
 
 THREADS = (1, 4, 16, 64)
@@ -50,6 +50,7 @@ BACKGROUND = {  # what goes on while records are appended
     "snapshot": "beside snapshots",
     "scan": "beside a scan",
 }
+CODECS = ("zstd/1", "zstd/3", "zstd/9", "lz4/1", "lz4/9", "snappy/0", "gzip/6")
 
 # ---- what is measured and what is asked for ------------------------------------------------------
 
@@ -76,6 +77,11 @@ WORKS = {
         open/read_tail_cached open/leveldb_killed""",
     "pieces": """codec/encode codec/decode codec/checksum/100 codec/checksum/4096
         index/add index/find""",
+    "compress": " ".join(
+        f"{what}/{codec}"
+        for what in ("compress", "decompress", "compress_append", "compress_scan")
+        for codec in (("none",) if what.count("_") else ()) + CODECS
+    ),
     "footprint": """footprint/disk/one footprint/disk/batched footprint/memory/flow
         footprint/memory/idle footprint/memory/segment
         footprint/allocations/append footprint/allocations/read""",
@@ -90,7 +96,7 @@ WORKS = {
     + " scale/logs/1000",
 }
 WORKS = {work: names.split() for work, names in WORKS.items()}
-FULL_ONLY = {"sustained", "scale", "background"}
+FULL_ONLY = {"sustained", "scale", "background", "compress"}
 COUNTED = {"footprint"}  # bytes and allocations, which other load does not change
 
 # The program of a contender, by the first part of its name where it is not the program's own.
@@ -101,6 +107,9 @@ PROGRAM_OF = {
     "durable_tickets": "durable",
     "durable_roll": "durable",
     "durable_batch": "durable",
+    "decompress": "compress",
+    "compress_append": "compress",
+    "compress_scan": "compress",
     "scan": "read",
     "random": "read",
 }
@@ -293,6 +302,28 @@ def targets():
         "open/leveldb_killed:ms / open/varve_killed:ms",
         15,
     )
+    for codec in CODECS:
+        title = f"JSON lines in batches of 100, {codec.replace('/', ' level ')}"
+        yield shown("compress", f"{title}, ratio", f"compress/{codec}:ratio")
+        for what in ("compress", "decompress"):
+            yield shown(
+                "compress",
+                f"{title}, {what}",
+                f"{what}/{codec}:batch_bytes * 1000 / {what}/{codec}:mean_ns",
+                "MB/s",
+            )
+        for what, doing in (("append", "appending"), ("scan", "scanning")):
+            name = f"compress_{what}"
+            yield shown(
+                "compress",
+                f"{title}, {doing} a log, of one without",
+                f"{name}/{codec}:records_per_s / {name}/none:records_per_s",
+            )
+        yield shown(
+            "compress",
+            f"{title}, disk, of one without",
+            f"compress_append/{codec}:bytes_per_record / compress_append/none:bytes_per_record",
+        )
     for how, limit in (("one", 112), ("batched", 106)):
         yield at_most(
             "footprint",
@@ -398,7 +429,7 @@ def unit_of(metric):
     ):
         if metric.endswith(ending):
             return unit
-    return {"ms": "ms"}.get(metric, "")
+    return {"ms": "ms", "ratio": "x"}.get(metric, "")
 
 
 def busy_seconds():
