@@ -35,6 +35,7 @@ Appender::Appender(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper
       compression_(core_->options.compression.codec ? &core_->options.compression : nullptr),
       has_policy_(core_->options.sync.every_bytes != 0 || core_->options.sync.every.count() > 0),
       rolls_by_age_(filling_time(core_->options).count() != 0),
+      needs_keys_(core_->options.compaction.has_value()),
       end_(end),
       active_(std::move(active)),
       clean_on_disk_(manifest_->snapshot().clean),
@@ -53,6 +54,9 @@ void Appender::on_work(std::function<void()> ahead, std::function<void()> chores
 Result<OffsetRange> Appender::append(std::span<const Record> records,
                                      const AppendOptions& options) {
   if (records.empty()) return refuse({Errc::invalid_argument, "an append of no records"});
+  if (needs_keys_) {
+    if (auto checked = check_keys(records); !checked) return refuse(checked.error());
+  }
   // Sizing happens outside the lock.
   if (records.size() == 1) {
     const RecordSize size = measure(records[0]);
@@ -190,6 +194,16 @@ Result<OffsetRange> Appender::append_frame(const BatchPacker& batch, std::uint32
 void Appender::note_first_append() noexcept {
   first_append_ms_ = now_ms_;
   if (rolls_by_age_ && call_chores_) call_chores_();
+}
+
+// What has no key would never be superseded.
+Result<void> Appender::check_keys(std::span<const Record> records) const {
+  const auto found = std::find_if(records.begin(), records.end(),
+                                  [](const Record& record) { return !record.key; });
+  if (found == records.end()) return {};
+  return Error(Errc::invalid_argument, "record " + std::to_string(found - records.begin() + 1) +
+                                           " of " + std::to_string(records.size()) +
+                                           " has no key, which Options::compaction needs");
 }
 
 Error Appender::too_large(std::size_t record, std::size_t records, std::uint64_t bytes) noexcept {

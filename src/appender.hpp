@@ -124,6 +124,7 @@ class Appender {
   Result<OffsetRange> append_frame(const BatchPacker& batch, std::uint32_t count,
                                    std::uint64_t bytes, Ack ack);
   Result<void> wait_disk(std::uint64_t end, std::chrono::steady_clock::time_point called);
+  Result<void> check_keys(std::span<const Record> records) const;
   Error too_large(std::size_t record, std::size_t records, std::uint64_t bytes) noexcept;
   Result<void> check_open() const;
   Result<void> check_offsets(std::uint64_t count) const;
@@ -160,6 +161,7 @@ class Appender {
   const Compression* const compression_;  // what Options ask for; null: nothing
   const bool has_policy_;                 // SyncPolicy asks for a look at every append
   const bool rolls_by_age_;
+  const bool needs_keys_;
 
   // The end of the log. The lock is held for the placing of records, and for a roll.
   mutable std::mutex mutex_;

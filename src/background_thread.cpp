@@ -121,12 +121,13 @@ std::unique_ptr<BackgroundThread::Registration> Worker::add(Task task) {
 
 Result<std::shared_ptr<BackgroundThread>> BackgroundThread::shared(Kind kind) {
   static std::mutex mutex;
-  static std::array<std::weak_ptr<Worker>, 2> running_of;
+  static constexpr std::array names{"varve-ahead", "varve-record", "varve-compact"};
+  static std::array<std::weak_ptr<Worker>, names.size()> running_of;
   const std::lock_guard lock(mutex);
   auto& running = running_of[static_cast<std::size_t>(kind)];
   if (auto worker = running.lock()) return std::shared_ptr<BackgroundThread>(std::move(worker));
   auto worker = std::make_shared<Worker>();
-  VARVE_TRY(worker->start(kind == Kind::ahead ? "varve-ahead" : "varve-record"));
+  VARVE_TRY(worker->start(names[static_cast<std::size_t>(kind)]));
   running = worker;
   return std::shared_ptr<BackgroundThread>(std::move(worker));
 }

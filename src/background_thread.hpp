@@ -22,8 +22,9 @@ class BackgroundThread {
   class Registration;
 
   enum class Kind : std::uint8_t {
-    ahead,     // prepares: never waits for the medium for long, so that appends need not
-    recorder,  // flushes and records
+    ahead,      // prepares: never waits for the medium for long, so that appends need not
+    recorder,   // flushes and records
+    compactor,  // takes its time
   };
 
   // The running thread of that kind, or an error if none can be started.

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "clock.hpp"
+#include "compaction.hpp"
 #include "retention.hpp"
 #include "varve/detail/filename.hpp"
 #include "varve/detail/index.hpp"
@@ -211,6 +212,10 @@ Result<void> Chores::record_rolled() {
   appender_.forget_rolled(rolled.size());
   give_back_cache();
   lock.unlock();
+  {
+    const std::lock_guard calling(sealed_mutex_);
+    if (call_sealed_) call_sealed_();
+  }
   for (Observer* watching : core_->observers())
     for (const RolledSegment& one : rolled) watching->on_rolled(one.meta.info());
   return {};
@@ -227,7 +232,7 @@ void Chores::give_back_cache() {
       list->sealed.begin(), list->sealed.end(), cached_from_,
       [](const SegmentMeta& meta, std::uint64_t wanted) { return meta.base_position < wanted; });
   for (; next != list->sealed.end(); ++next) {
-    const std::uint64_t behind = next->base_position + next->end_position;
+    const std::uint64_t behind = next->next_position();
     if (behind > end - *keep) return;
     cached_from_ = behind;
     if (auto file = core_->storage->open(next->name(), OpenMode::read)) (*file)->drop_cache();
@@ -357,12 +362,16 @@ void Chores::tell_held(const std::optional<Held>& held) {
   if (held) core_->events.write(events::retention_held, held->pinned, held->wanted);
 }
 
-// Everything that the manifest says is to go. Not what begins where the log's next segment might: between looking at such
-// a file and removing it, it could become another. Opening removes those.
+// Everything that the manifest says is to go. Not what begins where the log's next segment might, or where a compacted one
+// stands or will: between looking at such a file and removing it, it could become another. Compaction removes what it
+// replaces, and opening what is left.
 void Chores::queue_removals() {
   const std::uint64_t start = core_->marks.start.load(std::memory_order_acquire);
-  std::vector<DroppedSegment> dropped = manifest_->snapshot().dropped;
-  std::erase_if(dropped, [&](const DroppedSegment& one) { return one.base_offset >= start; });
+  const Manifest manifest = manifest_->snapshot();
+  std::vector<DroppedSegment> dropped = manifest.dropped;
+  std::erase_if(dropped, [&](const DroppedSegment& one) {
+    return one.base_offset >= start || manifest.lists(one.base_offset);
+  });
   std::reverse(dropped.begin(), dropped.end());
   const std::lock_guard lock(removals_mutex_);
   removals_ = std::move(dropped);
@@ -404,6 +413,249 @@ void Chores::remove_when_due(Deadline& next) {
   const std::lock_guard lock(removals_mutex_);
   next_removal_ = end + 3 * (end - begin);
   if (more) be_called_at(next, next_removal_);
+}
+
+// ---- compaction --------------------------------------------------------------------------------
+
+void Chores::on_sealed(std::function<void()> call) {
+  const std::lock_guard lock(sealed_mutex_);
+  call_sealed_ = std::move(call);
+}
+
+std::vector<SegmentMeta> Chores::recorded_sealed() const {
+  std::vector<SegmentMeta> sealed = manifest_->snapshot().segments;
+  std::erase_if(sealed, [](const SegmentMeta& meta) { return !meta.sealed; });
+  return sealed;
+}
+
+Result<CompactionReport> Chores::compact(const CompactOptions& options) {
+  std::unique_lock lock(compaction_mutex_);
+  VARVE_TRY(record_rolled());
+  const auto begin = std::chrono::steady_clock::now();
+  const Compaction how = core_->options.compaction.value_or(Compaction{});
+  const std::vector<SegmentMeta> sealed = recorded_sealed();
+  const std::uint64_t end = sealed.empty() ? 0 : sealed.back().end_offset;
+  const Goal goal{how, end, Pace::free, options.dry_run, options.progress};
+  CompactionReport all;
+  for (bool first = true;; first = false) {
+    VARVE_TRY_ASSIGN(const auto pass, compact_once(goal));
+    if (!pass) break;  // nothing is left to compact
+    if (first) {
+      all = *pass;
+    } else {
+      ++all.passes;
+      all.records_before = pass->records_before + all.records_removed + all.tombstones_removed;
+      all.cleaned = pass->cleaned;
+      all.segments_after = pass->segments_after;
+      all.bytes_after = pass->bytes_after;
+      all.records_removed += pass->records_removed;
+      all.tombstones_removed += pass->tombstones_removed;
+      all.tombstones_kept = pass->tombstones_kept;
+      all.segments_left_alone = pass->segments_left_alone;
+      all.keys = std::max(all.keys, pass->keys);
+      all.key_map_bytes = std::max(all.key_map_bytes, pass->key_map_bytes);
+    }
+    if (options.dry_run || pass->cleaned.value >= end) break;
+  }
+  all.dry_run = options.dry_run;
+  all.took = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::steady_clock::now() - begin);
+  lock.unlock();
+  tell_compacted(all);
+  return all;
+}
+
+Result<void> Chores::compact_when_due(Deadline& next, Pace pace) {
+  if (!core_->options.compaction || core_->failure.happened() || core_->closed.load()) return {};
+  std::unique_lock lock(compaction_mutex_, std::try_to_lock);
+  if (!lock) {
+    be_called_in(next, std::chrono::seconds(1));
+    return {};
+  }
+  if (std::chrono::steady_clock::now() < next_pass_) {
+    be_called_at(next, next_pass_);
+    return {};
+  }
+  const Compaction& how = *core_->options.compaction;
+  SegmentList list;
+  list.sealed = recorded_sealed();
+  const Due due_now =
+      due(how, {list.sealed, core_->cleaned.load(),
+                now_ms(core_->options.environment.get(), Precision::exact),
+                [&](std::size_t i) -> std::optional<std::int64_t> {
+                  const auto opened = core_->segments.open(list.sealed[i]);
+                  if (!opened) return std::nullopt;
+                  return time_of_frame(*opened->file, {list.sealed[i].end_position},
+                                       {segment_header_bytes}, ControlKind::segment_begin);
+                },
+                [&](std::size_t i) { return last_append_ms(list, i); }});
+  if (due_now.next_in) be_called_in(next, *due_now.next_in);
+  if (!due_now.now) return {};
+  const std::uint64_t end = list.sealed[due_now.segments - 1].end_offset;
+  const Progress nobody;
+  auto pass = compact_once({how, end, pace, false, nobody});
+  if (!pass) {
+    if (pass.error() == Errc::closed) return {};
+    next_pass_ = std::chrono::steady_clock::now() + back_off(failed_passes_++);
+    be_called_at(next, next_pass_);
+    lock.unlock();
+    core_->events.write_error(events::compaction_failed, pass.error());
+    return told(pass.error());
+  }
+  failed_passes_ = 0;
+  if (*pass && (**pass).cleaned.value < end) be_called_at(next, std::chrono::steady_clock::now());
+  lock.unlock();
+  if (*pass) tell_compacted(**pass);
+  return {};
+}
+
+void Chores::tell_compacted(const CompactionReport& report) const {
+  if (report.dry_run || (report.records_removed + report.tombstones_removed == 0 &&
+                         report.segments_after == report.segments_before))
+    return;
+  for (Observer* watching : core_->observers()) watching->on_compacted(report);
+}
+
+// A pass, counted. Nullopt: there is nothing to compact. The caller holds compaction_mutex_.
+Result<std::optional<CompactionReport>> Chores::compact_once(const Goal& goal) {
+  const auto begin = std::chrono::steady_clock::now();
+  Counters& counters = core_->counters;
+  // What is truncated meanwhile makes a plan worthless, and is not there the next time.
+  constexpr int attempts = 20;
+  Result<std::optional<CompactionReport>> pass = std::optional<CompactionReport>();
+  for (int attempt = 0; attempt < attempts; ++attempt) {
+    const std::vector<SegmentMeta> before = recorded_sealed();
+    if (before.empty() || before.front().end_offset > goal.end) return pass;
+    pass = try_pass(goal);
+    if (!pass && is_missing(pass.error()) &&
+        (recorded_sealed().empty() || recorded_sealed().front().id != before.front().id))
+      continue;
+    if (!pass || *pass) break;
+  }
+  if (!pass) {
+    if (pass.error() != Errc::closed)
+      counters.compactions_failed.fetch_add(1, std::memory_order_relaxed);
+    return pass;
+  }
+  if (!*pass || goal.dry_run) return pass;
+  CompactionReport& report = **pass;
+  report.took = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::steady_clock::now() - begin);
+  counters.compactions.fetch_add(1, std::memory_order_relaxed);
+  counters.compaction_records.fetch_add(report.records_removed + report.tombstones_removed,
+                                        std::memory_order_relaxed);
+  if (report.bytes_after < report.bytes_before)
+    counters.compaction_bytes.fetch_add(report.bytes_before - report.bytes_after,
+                                        std::memory_order_relaxed);
+  counters.compaction_map_bytes.store(report.key_map_bytes, std::memory_order_relaxed);
+  counters.compaction_ms.store(static_cast<std::uint64_t>(report.took.count()),
+                               std::memory_order_relaxed);
+  return pass;
+}
+
+// Nullopt: the log was truncated meanwhile.
+Result<std::optional<CompactionReport>> Chores::try_pass(const Goal& goal) {
+  std::vector<SegmentMeta> sealed = recorded_sealed();
+  std::erase_if(sealed, [&](const SegmentMeta& meta) { return meta.end_offset > goal.end; });
+  Compactor compactor(*core_, std::move(sealed), core_->cleaned.load(), goal.how, goal.pace,
+                      goal.progress);
+  VARVE_TRY(compactor.plan());
+  CompactionReport report = compactor.report();
+  if (goal.dry_run) return std::optional<CompactionReport>(report);
+  report.bytes_after = report.bytes_before;
+  for (const Compactor::Group& group : compactor.groups()) {
+    const SegmentMeta& first = compactor.segment(group.first);
+    // One that has not got its own name yet must not be written over.
+    if (first.is_compacted()) {
+      VARVE_TRY_ASSIGN([[maybe_unused]] const bool named,
+                       name_compacted(*core_->storage, core_->log, first));
+    }
+    auto made = compactor.rewrite(group);
+    if (!made) {
+      discard_rewritten(first);
+      return made.error();
+    }
+    VARVE_TRY_ASSIGN(const bool replaced, replace(*made));
+    if (!replaced) return std::optional<CompactionReport>();
+    report.bytes_after += made->meta.end_position;
+    for (const SegmentMeta& old : made->replaced) report.bytes_after -= old.end_position;
+  }
+  const std::uint64_t cleaned = compactor.cleaned();
+  if (cleaned > core_->cleaned.load()) {
+    const std::lock_guard lock(mutex_);
+    if (core_->failure.happened()) return core_->failure.answer();
+    VARVE_TRY(change_manifest([&](Manifest& manifest) { manifest.cleaned_offset = cleaned; }));
+    core_->cleaned.store(cleaned);
+  }
+  return std::optional<CompactionReport>(report);
+}
+
+// Nobody knows of the file.
+void Chores::discard_rewritten(const SegmentMeta& first) {
+  (void)core_->storage->remove(compact_name({first.base_offset}));
+}
+
+// Makes a rewritten segment part of the log, in place of those that it replaces. False: they are not all in it any more.
+Result<bool> Chores::replace(const Rewritten& made) {
+  const std::lock_guard giving(core_->giving_files);
+  const std::lock_guard lock(mutex_);
+  const auto is_old = [&](const SegmentMeta& meta) {
+    return std::any_of(made.replaced.begin(), made.replaced.end(),
+                       [&](const SegmentMeta& old) { return old.id == meta.id; });
+  };
+  const auto swap = [&](std::vector<SegmentMeta>& segments) {
+    const auto at = std::find_if(segments.begin(), segments.end(), is_old);
+    *at = made.meta;
+    std::erase_if(segments, is_old);
+  };
+  const std::vector<SegmentMeta> now = recorded_sealed();
+  if (core_->failure.happened() || std::count_if(now.begin(), now.end(), is_old) !=
+                                       static_cast<std::ptrdiff_t>(made.replaced.size())) {
+    discard_rewritten(made.meta);
+    if (core_->failure.happened()) return core_->failure.answer();
+    return false;
+  }
+  // The manifest must not speak of a name that a loss of power could take. A sync of names that fails may have lost those
+  // of others as well.
+  if (auto synced = core_->storage->sync_names(); !synced) {
+    if (!is_transient(synced.error())) core_->fail(synced.error());
+    return synced.error();
+  }
+  if (auto changed = change_manifest([&](Manifest& manifest) {
+        for (const SegmentMeta& old : made.replaced)
+          manifest.dropped.push_back({old.id, old.base_offset});
+        swap(manifest.segments);
+      });
+      !changed) {
+    if (!core_->failure.happened()) discard_rewritten(made.meta);
+    return changed.error();
+  }
+  // From here on it counts. Readers with the new list find it under either name, those with the old one look for a newer
+  // when they do not find theirs.
+  auto draft = core_->segments.draft();
+  swap(draft.list->sealed);
+  core_->segments.publish(std::move(draft));
+  core_->segments.forget(made.replaced);
+  VARVE_TRY(put_in_place(made));
+  return true;
+}
+
+Result<void> Chores::put_in_place(const Rewritten& made) {
+  const SegmentMeta& meta = made.meta;
+  VARVE_TRY_ASSIGN([[maybe_unused]] const bool named,
+                   name_compacted(*core_->storage, core_->log, meta));
+  (void)store_index(*core_->storage, *made.index, {meta.base_offset},
+                    {core_->log, meta.id, meta.end_position});  // only a convenience
+  if (auto synced = core_->storage->sync_names(); !synced) {
+    if (!is_transient(synced.error())) core_->fail(synced.error());
+    return synced;
+  }
+  // What cannot be removed now is tried again when the log is opened.
+  std::vector<DroppedSegment> old;
+  for (const SegmentMeta& one : made.replaced) old.push_back({one.id, one.base_offset});
+  if (auto removed = remove_dropped(*core_->storage, core_->log, old))
+    manifest_->forget_dropped(*removed);
+  return {};
 }
 
 Result<std::vector<DroppedSegment>> remove_dropped(StorageBackend& storage, LogId log,

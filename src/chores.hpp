@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "appender.hpp"
+#include "compactor.hpp"
 #include "log_core.hpp"
 #include "manifest.hpp"
 #include "varve/result.hpp"
@@ -37,6 +38,16 @@ class Chores {
 
   // Forgets the records below `new_start`, then removes the files of the segments that hold none besides.
   Result<void> truncate_prefix(Offset new_start);
+
+  // Compacts all that is sealed.
+  Result<CompactionReport> compact(const CompactOptions& options);
+
+  // Runs a pass of compaction if one is due; `next` is set to when it should be called again even if nobody asks. At no
+  // Pace but Pace::free it may take very long; it ends soon after the log is closed.
+  Result<void> compact_when_due(Deadline& next, Pace pace);
+
+  // Sets what is called when segments were recorded as sealed. It must not call back.
+  void on_sealed(std::function<void()> call);
 
   // The last step of closing: marks the log as closed properly. Everything is durable already.
   Result<void> record_clean();
@@ -67,6 +78,22 @@ class Chores {
   bool remove_some();
   void remove_when_due(Deadline& next);
   void give_back_cache();
+
+  // What a pass of compaction is to do.
+  struct Goal {
+    const Compaction& how;
+    std::uint64_t end = 0;  // of the segments that may be compacted
+    Pace pace = Pace::free;
+    bool dry_run = false;
+    const Progress& progress;
+  };
+  Result<std::optional<CompactionReport>> compact_once(const Goal& goal);
+  Result<std::optional<CompactionReport>> try_pass(const Goal& goal);
+  Result<bool> replace(const Rewritten& made);
+  Result<void> put_in_place(const Rewritten& made);
+  void tell_compacted(const CompactionReport& report) const;
+  void discard_rewritten(const SegmentMeta& first);
+  std::vector<SegmentMeta> recorded_sealed() const;
   Result<void> write_index(const SegmentWriter& writer, const SegmentMeta& meta);
   Result<void> trim_active(const SegmentWriter& writer);
   Result<void> change_manifest(const std::function<void(Manifest&)>& change);
@@ -74,13 +101,18 @@ class Chores {
   const std::shared_ptr<LogCore> core_;
   const std::shared_ptr<ManifestKeeper> manifest_;
   Appender& appender_;
-  std::mutex mutex_;  // one change of structure at a time
+  std::mutex mutex_;           // one change of structure at a time
   std::uint64_t cached_from_;  // position in the log behind what was given back; under mutex_
 
   mutable std::mutex removals_mutex_;  // taken after mutex_, never held while files are removed
   std::vector<DroppedSegment> removals_{};  // the next one last
   std::optional<Held> told_held_{};         // guarded by it, too
   std::chrono::steady_clock::time_point next_removal_{};
+  std::mutex compaction_mutex_;      // one pass at a time; before mutex_
+  std::uint64_t failed_passes_ = 0;  // in a row; under compaction_mutex_, like the next
+  std::chrono::steady_clock::time_point next_pass_{};
+  std::mutex sealed_mutex_;
+  std::function<void()> call_sealed_;
   std::mutex last_sync_mutex_;
   std::chrono::steady_clock::time_point last_sync_ = std::chrono::steady_clock::now();
 };

@@ -17,7 +17,8 @@ constexpr EventInfo table[] = {
     info(all::records_lost),    info(all::unknown_file),
     info(all::synced),          info(all::segment_rolled),
     info(all::segment_removed), info(all::records_forgotten),
-    info(all::retention_held),  info(all::no_space),
+    info(all::retention_held),  info(all::compacted),
+    info(all::compaction_failed), info(all::no_space),
     info(all::failed),          info(all::closed),
     info(all::close_failed),    info(all::snapshot_taken),
     info(all::snapshot_failed), info(all::restored),
@@ -63,6 +64,12 @@ void EventLog::on_rolled(const SegmentInfo& sealed) {
 void EventLog::on_removed(const SegmentInfo& segment) {
   write(events::segment_removed, segment.file, segment.offsets.begin, segment.offsets.end,
         segment.bytes);
+}
+
+void EventLog::on_compacted(const CompactionReport& report) {
+  write(events::compacted, report.cleaned, report.records_removed, report.tombstones_removed,
+        report.bytes_before, report.bytes_after, report.segments_before, report.segments_after,
+        report.took);
 }
 
 void EventLog::on_synced(Offset durable, std::chrono::nanoseconds took) {

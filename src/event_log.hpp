@@ -48,6 +48,7 @@ class EventLog final : public Observer {
   void on_recovered(const RecoveryReport& report) override;
   void on_rolled(const SegmentInfo& sealed) override;
   void on_removed(const SegmentInfo& segment) override;
+  void on_compacted(const CompactionReport& report) override;
   void on_synced(Offset durable, std::chrono::nanoseconds took) override;
   void on_no_space(const Error& error) override;
   void on_failed(const Error& error) override;

@@ -54,6 +54,14 @@ inline constexpr auto records_forgotten =
 inline constexpr auto retention_held =
     event("retention_held", LogLevel::info, "retention would forget more, but for a pin",
           "pinned_offset", "wanted_start_offset");
+inline constexpr auto compacted =
+    event("compacted", LogLevel::info, "records were removed whose keys have later ones",
+          "cleaned_offset", "records_removed", "tombstones_removed", "bytes_before", "bytes_after",
+          "segments_before", "segments_after", "took_seconds");
+inline constexpr auto compaction_failed =
+    event("compaction_failed", LogLevel::warn,
+          "a pass in the background failed, changed nothing, and is tried again", "category",
+          "code", "error");
 inline constexpr auto no_space =
     event("no_space", LogLevel::warn, "the next segment could not be prepared: the disk is full",
           "category", "code", "error");

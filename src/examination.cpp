@@ -48,6 +48,7 @@ class Examiner {
     auto manifest = load_manifest(storage_);
     if (manifest && *manifest) {
       found_.manifest = **std::move(manifest);
+      found_.generation = found_.manifest.generation;
       if (found_.manifest.salvaging)
         found_.damage.push_back(
             {std::string(manifest_name), {}, {}, {}, "a salvage was interrupted"});
@@ -170,7 +171,8 @@ class Examiner {
   // Looks whether the file is the segment that it should be.
   Result<void> identify(ExaminedSegment& segment, std::optional<std::uint64_t> id) {
     const std::string name = segment.name();
-    auto file = SegmentFile::open(storage_, name, OpenMode::read, found_.manifest.log, id);
+    auto file = id ? open_listed(storage_, segment.meta, found_.manifest.log)
+                   : SegmentFile::open(storage_, name, OpenMode::read, found_.manifest.log, id);
     if (file) {
       segment.exists = true;
       segment.header = (*file)->header;
@@ -345,15 +347,27 @@ bool Examination::intact() const noexcept {
 }
 
 Result<Examination> examine(StorageBackend& storage, const ExamineOptions& options) {
-  return Examiner(storage, options).run();
+  // What a writer replaces meanwhile looks like damage. Whoever was shown frames cannot be shown them again.
+  constexpr int attempts = 20;
+  for (int attempt = 1;; ++attempt) {
+    auto found = Examiner(storage, options).run();
+    if (!found || found->intact() || found->manifest_rebuilt || options.visit || options.settle ||
+        attempt == attempts)
+      return found;
+    const auto now = load_manifest(storage);
+    if (!now || !*now || (**now).generation == found->generation) return found;
+  }
 }
 
 Result<SegmentScan> scan_again(StorageBackend& storage, LogId log, const ExaminedSegment& segment,
                                ScanOptions options, bool medium) {
   const bool flush = medium && !segment.extent_known;
-  VARVE_TRY_ASSIGN(const auto file, SegmentFile::open(storage, segment.name(),
-                                                      flush ? OpenMode::write : OpenMode::read, log,
-                                                      segment.header->id));
+  VARVE_TRY_ASSIGN(
+      const auto file,
+      segment.meta.is_compacted()
+          ? open_listed(storage, segment.meta, log)
+          : SegmentFile::open(storage, segment.name(), flush ? OpenMode::write : OpenMode::read,
+                              log, segment.header->id));
   if (flush) VARVE_TRY(file->file->sync());
   if (segment.extent_known) options.stop = segment.meta.end_position;
   SegmentState start;

@@ -36,6 +36,7 @@ struct Examination {
   Inventory inventory{};
   Manifest manifest{};  // rebuilt from the segments if there is none to be read
   bool manifest_rebuilt = false;
+  std::uint64_t generation = 0;  // of the manifest that was read
   std::vector<Damage> damage{};  // that belongs to no segment
   std::vector<Damage> torn{};
   std::vector<ExaminedSegment> segments{};

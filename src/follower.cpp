@@ -1,7 +1,9 @@
 #include "follower.hpp"
 
 #include <algorithm>
+#include <unordered_set>
 #include <utility>
+#include <vector>
 
 #include "varve/detail/filename.hpp"
 #include "varve/detail/try.hpp"
@@ -36,9 +38,13 @@ Result<void> Follower::adopt(Recovered recovered) {
   epoch_ = manifest.epoch();
   end_ = recovered.end;
   durable_position_ = std::max(durable_position_, end_.next_position);
+  const auto before = core_.segments.list();
   auto list = std::make_shared<SegmentList>();
-  for (const SegmentMeta& meta : manifest.segments)
+  std::unordered_set<std::uint64_t> kept;
+  for (const SegmentMeta& meta : manifest.segments) {
+    kept.insert(meta.id);
     if (meta.sealed) list->sealed.push_back(meta);
+  }
   for (TailSegment& segment : recovered.sealed_tail) {
     segment.meta.sealed = true;
     list->sealed.push_back(segment.meta);
@@ -46,12 +52,18 @@ Result<void> Follower::adopt(Recovered recovered) {
   file_.reset();
   walk_.reset();
   core_.marks.start.store(manifest.start_offset, std::memory_order_release);
+  core_.cleaned.store(manifest.cleaned_offset, std::memory_order_relaxed);
   if (recovered.active) {
     durable_position_ = recovered.active->meta.base_position;
     follow(*std::move(recovered.active), std::move(list));
   } else {
     core_.segments.publish(std::move(list));
   }
+  // Files that are gone take room for as long as they are open.
+  std::vector<SegmentMeta> gone;
+  for (const SegmentMeta& meta : before->sealed)
+    if (!kept.contains(meta.id)) gone.push_back(meta);
+  core_.segments.forget(gone);
   // Another writer's recovery may have taken back what was never durable.
   core_.marks.end.store(end_.next_offset, std::memory_order_release);
   core_.marks.durable.store(recovered.durable_offset, std::memory_order_release);
@@ -141,7 +153,7 @@ Result<void> Follower::walk() {
 void Follower::note_durable(const Frame& frame) {
   std::optional<std::int64_t> proof;
   if (frame.state == FrameState::sealed)
-    proof = durable_proof(frame.header.sync_lag, frame.position);
+    proof = durable_proof(frame.header.proven_lag(), frame.position);
   else if (frame.state == FrameState::open)
     proof = durable_proof_of_open(frame.header.body_check, file_->header.salt, frame.position);
   if (!proof) return;

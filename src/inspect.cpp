@@ -82,10 +82,11 @@ FrameInfo describe_frame(const std::string& file, const Frame& frame) {
     }
   }
   info.base_offset = {header.base_offset};
+  info.end_offset = {frame.end_offset()};
   info.sequence = header.sequence;
   info.append_time = Timestamp(std::chrono::milliseconds(header.append_time_ms));
   info.epoch = {header.epoch};
-  info.sync_lag = frame.state == FrameState::open ? low32(header.body_check) : header.sync_lag;
+  info.sync_lag = frame.state == FrameState::open ? low32(header.body_check) : header.proven_lag();
   info.header_check = header.check;
   info.body_check = frame.state == FrameState::open ? 0 : header.body_check;
   return info;

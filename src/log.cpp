@@ -8,6 +8,8 @@
 #include "appender.hpp"
 #include "background_thread.hpp"
 #include "chores.hpp"
+#include "compaction.hpp"
+#include "compactor.hpp"
 #include "follower.hpp"
 #include "log_core.hpp"
 #include "pin_impl.hpp"
@@ -41,6 +43,7 @@ struct Log::Impl {
   };
   Helper ahead{};     // prepares what appends will need
   Helper recorder{};  // records and flushes, which waits for the medium
+  Helper compactor{};
 
   // Open for reading only.
   std::shared_ptr<Follower> follower{};
@@ -54,7 +57,7 @@ struct Log::Impl {
     if (here()) return;
     // The copy that fork() made: the log, its files and its thread are the parent's. What destructors would do
     // to them is left undone.
-    for (Helper* helper : {&ahead, &recorder}) {
+    for (Helper* helper : {&ahead, &recorder, &compactor}) {
       (void)helper->place.release();
       (void)new std::shared_ptr<BackgroundThread>(std::move(helper->thread));
     }
@@ -152,6 +155,15 @@ Result<void> check(const Options& options) {
     return bad_option("Options::sync.every is negative");
   if (std::find(options.codecs.begin(), options.codecs.end(), nullptr) != options.codecs.end())
     return bad_option("one of Options::codecs is null");
+  if (options.compaction) {
+    const Compaction& compaction = *options.compaction;
+    if (!(compaction.min_dirty_ratio >= 0 && compaction.min_dirty_ratio <= 1))
+      return bad_option("Options::compaction.min_dirty_ratio is not between 0 and 1");
+    for (const auto time : {compaction.min_lag, compaction.max_lag, compaction.delete_retention})
+      if (time < time.zero()) return bad_option("a time in Options::compaction is negative");
+    if (compaction.max_lag > compaction.max_lag.zero() && compaction.max_lag < compaction.min_lag)
+      return bad_option("Options::compaction.max_lag is less than its min_lag");
+  }
   return check_level(options.compression);
 }
 
@@ -226,6 +238,7 @@ Result<void> Log::Impl::open_writer(std::shared_ptr<StorageBackend> storage, Opt
   core->marks.start.store(recovered.manifest.start_offset);
   core->marks.durable.store(recovered.durable_offset);
   core->marks.end.store(recovered.end.next_offset);
+  core->cleaned.store(recovered.manifest.cleaned_offset);
 
   manifest = std::make_shared<ManifestKeeper>(*core->storage, std::move(recovered.manifest));
   appender = std::make_unique<Appender>(core, manifest, recovered.end, std::move(active));
@@ -248,6 +261,17 @@ Result<void> Log::Impl::start_background() {
       next = std::chrono::steady_clock::now() + retry_after;
     return next;
   });
+  if (core->options.compaction) {
+    VARVE_TRY_ASSIGN(compactor.thread, BackgroundThread::shared(BackgroundThread::Kind::compactor));
+    compactor.place = compactor.thread->add([this]() -> Deadline {
+      Deadline next;
+      if (!guarded([&] { (void)told(chores->compact_when_due(next, Pace::limited)); }))
+        next = std::chrono::steady_clock::now() + retry_after;
+      return next;
+    });
+    chores->on_sealed([this] { compactor.place->notify(); });
+    compactor.place->notify();
+  }
   appender->on_work([this] { ahead.place->notify(); }, [this] { recorder.place->notify(); });
   // For what has grown old since the log was open last, and what it did not get to remove then.
   if (forgets(core->options.retention) || filling_time(core->options).count() != 0 ||
@@ -282,6 +306,8 @@ Result<void> Log::Impl::close_writer() {
   appender->on_work(nullptr, nullptr);
   ahead.place.reset();
   recorder.place.reset();
+  chores->on_sealed(nullptr);
+  compactor.place.reset();
   if (closed) closed = chores->record_rolled();
   if (closed) closed = chores->record_clean();
   appender->discard_spare();
@@ -340,6 +366,16 @@ Result<void> Log::truncate_prefix(Offset new_start) {
   return impl_->told(impl_->chores->truncate_prefix(new_start));
 }
 
+Result<CompactionReport> Log::compact(const CompactOptions& options) {
+  VARVE_TRY(impl_->check_open());
+  if (options.dry_run && !impl_->appender) {
+    refresh(*impl_->core);
+    return preview_compaction(*impl_->core, impl_->core->segments.list()->sealed, options.progress);
+  }
+  VARVE_TRY(impl_->check_writable());
+  return impl_->told(impl_->chores->compact(options));
+}
+
 Result<Pin> Log::pin(Offset from) const {
   VARVE_TRY(impl_->check_writable());
   const std::shared_ptr<LogCore>& core = impl_->core;
@@ -372,6 +408,7 @@ Result<SnapshotReport> Log::snapshot(StorageBackend& to, const SnapshotOptions& 
       return ready.error();
     }
   }
+  const std::lock_guard lock(core->giving_files);
   return varve::snapshot(*core->storage, to, how);
 }
 
@@ -389,6 +426,8 @@ Result<void> Log::tick() {
   Deadline ignored;
   auto prepared = impl_->chores->prepare();
   auto done = impl_->chores->run(ignored);
+  if (auto compacted = impl_->chores->compact_when_due(ignored, Pace::free); done)
+    done = std::move(compacted);
   return impl_->told(prepared ? std::move(done) : std::move(prepared));
 }
 
@@ -419,12 +458,12 @@ Result<Offset> Log::find(Timestamp time) const {
   LogCore& core = *impl_->core;
   if (core.refresher) VARVE_TRY(core.refresher->refresh());
   for (;;) {
-    const std::uint64_t start = core.marks.start.load(std::memory_order_acquire);
+    const std::uint64_t version = core.segments.version();
     auto found = impl_->find(*this, time);
     if (found) return found;
-    // What was looked at may have been truncated away meanwhile.
+    // What was looked at may have been truncated away meanwhile, or replaced.
     if (core.refresher) VARVE_TRY(core.refresher->refresh_structure());
-    if (core.marks.start.load(std::memory_order_acquire) == start) return found;
+    if (core.segments.version() == version) return found;
   }
 }
 
@@ -519,11 +558,20 @@ Metrics Log::metrics() const noexcept {
   metrics.segments_removed = counters.removed.load(std::memory_order_relaxed);
   metrics.segments_opened = core.segments.opened();
   metrics.populate_stalls = counters.stalls.load(std::memory_order_relaxed);
+  metrics.compactions = counters.compactions.load(std::memory_order_relaxed);
+  metrics.compactions_failed = counters.compactions_failed.load(std::memory_order_relaxed);
+  metrics.compaction_records_removed = counters.compaction_records.load(std::memory_order_relaxed);
+  metrics.compaction_bytes_removed = counters.compaction_bytes.load(std::memory_order_relaxed);
+  metrics.compaction_key_map_bytes = counters.compaction_map_bytes.load(std::memory_order_relaxed);
+  metrics.compaction_milliseconds = counters.compaction_ms.load(std::memory_order_relaxed);
   (void)guarded([&] {
     for (const SegmentInfo& segment : segments()) {
       ++metrics.segments;
       metrics.bytes += segment.bytes;
     }
+    if (!core.options.compaction && core.cleaned.load() == 0) return;  // nobody compacts it
+    metrics.compaction_dirty_percent = static_cast<std::uint64_t>(
+        100 * dirty_ratio(core.segments.list()->sealed, core.cleaned.load()));
   });
   metrics.start_offset = start_offset().value;
   metrics.end_offset = core.marks.end.load(std::memory_order_relaxed);

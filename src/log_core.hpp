@@ -101,6 +101,12 @@ struct Counters {
   Counter rolled;
   std::atomic<std::uint64_t> removed{0};
   std::atomic<std::uint64_t> stalls{0};
+  std::atomic<std::uint64_t> compactions{0};
+  std::atomic<std::uint64_t> compactions_failed{0};
+  std::atomic<std::uint64_t> compaction_records{0};
+  std::atomic<std::uint64_t> compaction_bytes{0};
+  std::atomic<std::uint64_t> compaction_map_bytes{0};  // of the last pass
+  std::atomic<std::uint64_t> compaction_ms{0};         // likewise
 };
 
 // Discovers what another process appends; see follower.hpp.
@@ -137,6 +143,8 @@ struct LogCore {
   Failure failure;
   Counters counters;
   std::atomic<bool> closed{false};
+  std::atomic<std::uint64_t> cleaned{0};  // compaction has looked at the records below it
+  std::mutex giving_files;  // held while files are replaced, or shared with a snapshot
   std::shared_ptr<Refresher> refresher{};  // of a read-only log; null otherwise
 
   // All who are to be told what happens: the host's observer, and what its logger hears through.

@@ -12,11 +12,13 @@
 namespace varve::inline v0::detail {
 namespace {
 
-// Layout (docs/format.md): a fixed part, then epochs, segments and dropped segments, then the check.
+// Layout (docs/format.md): a fixed part, then epochs, segments, dropped segments and what compacted ones replaced, then the
+// check.
 constexpr std::size_t fixed_bytes = 120;
 constexpr std::size_t epoch_bytes = 16;
 constexpr std::size_t segment_bytes = 64;
 constexpr std::size_t dropped_bytes = 16;
+constexpr std::size_t replaced_bytes = 32;
 constexpr std::size_t check_bytes = 8;
 constexpr std::uint32_t flag_clean = 1;
 constexpr std::uint32_t flag_salvaging = 2;
@@ -57,12 +59,13 @@ bool ends_as_closed(const Manifest& manifest) {
   if (manifest.segments.empty()) return true;
   const SegmentMeta& last = manifest.segments.back();
   return last.end_offset == manifest.next_offset && last.end_sequence == manifest.next_sequence &&
-         last.base_position + last.end_position == manifest.next_position;
+         last.next_position() == manifest.next_position;
 }
 
 // What no writer of this format leaves behind, however its process ended.
 const char* inconsistency(const Manifest& manifest) {
-  if (manifest.start_offset > offset_max.value || manifest.next_offset > offset_max.value)
+  if (manifest.start_offset > offset_max.value || manifest.next_offset > offset_max.value ||
+      manifest.cleaned_offset > offset_max.value)
     return "an offset is out of bounds";
   if (manifest.next_position > position_max) return "a position is out of bounds";
   for (std::size_t i = 0; i < manifest.segments.size(); ++i) {
@@ -73,8 +76,11 @@ const char* inconsistency(const Manifest& manifest) {
                             (segment.end_position == 0 && !segment.sealed && !manifest.clean);
     if (segment.base_offset > segment.end_offset || segment.end_offset > offset_max.value ||
         segment.base_position > position_max || segment.end_position % frame_alignment != 0 ||
-        !has_extent || segment.id >= manifest.next_segment_id)
+        !has_extent || id_behind(manifest.next_segment_id, segment.id) != manifest.next_segment_id)
       return "a segment's entry makes no sense";
+    if (segment.is_compacted() && !segment.sealed) return "a compacted segment is not sealed";
+    if (segment.replaced && (!segment.is_compacted() || segment.replaced->span > position_max))
+      return "what a segment replaced makes no sense";
     if (i > 0 && manifest.segments[i - 1].end_offset != segment.base_offset)
       return "segments are out of order";
   }
@@ -92,9 +98,13 @@ const char* inconsistency(const Manifest& manifest) {
 }  // namespace
 
 std::vector<std::byte> encode_manifest(const Manifest& manifest) {
+  const auto compacted = static_cast<std::size_t>(
+      std::count_if(manifest.segments.begin(), manifest.segments.end(),
+                    [](const SegmentMeta& one) { return one.replaced.has_value(); }));
   const std::size_t size = fixed_bytes + manifest.epochs.size() * epoch_bytes +
                            manifest.segments.size() * segment_bytes +
-                           manifest.dropped.size() * dropped_bytes + check_bytes;
+                           manifest.dropped.size() * dropped_bytes + compacted * replaced_bytes +
+                           check_bytes;
   std::vector<std::byte> file(size);
   std::byte* at = file.data();
   store_le(at, manifest_magic);
@@ -113,7 +123,9 @@ std::vector<std::byte> encode_manifest(const Manifest& manifest) {
   store_le(at + 72, manifest.next_offset);
   store_le(at + 80, manifest.next_sequence);
   store_le(at + 88, manifest.next_position);
-  store_le(at + 96, manifest.append_time_ms);  // 104: 16 bytes for later, zero
+  store_le(at + 96, manifest.append_time_ms);
+  store_le(at + 104, manifest.cleaned_offset);
+  store_le(at + 112, static_cast<std::uint32_t>(compacted));  // 116: 4 bytes for later, zero
   at += fixed_bytes;
   for (const EpochStart& epoch : manifest.epochs) {
     store_le(at, epoch.epoch);
@@ -128,6 +140,14 @@ std::vector<std::byte> encode_manifest(const Manifest& manifest) {
     store_le(at, dropped.id);
     store_le(at + 8, dropped.base_offset);
     at += dropped_bytes;
+  }
+  for (const SegmentMeta& segment : manifest.segments) {
+    if (!segment.replaced) continue;
+    store_le(at, segment.id);
+    store_le(at + 8, segment.replaced->span);
+    store_le(at + 16, segment.replaced->last_id);
+    store_le(at + 24, segment.replaced->last_end);
+    at += replaced_bytes;
   }
   store_le(at, checksum({file.data(), size - check_bytes}));
   return file;
@@ -150,9 +170,11 @@ Result<Manifest> decode_manifest(Bytes file) {
   const auto epochs = load_le<std::uint32_t>(at + 60);
   const auto segments = load_le<std::uint32_t>(at + 64);
   const auto dropped = load_le<std::uint32_t>(at + 68);
+  const auto compacted = load_le<std::uint32_t>(at + 112);
   if (file.size() != fixed_bytes + check_bytes + epochs * std::uint64_t{epoch_bytes} +
                          segments * std::uint64_t{segment_bytes} +
-                         dropped * std::uint64_t{dropped_bytes})
+                         dropped * std::uint64_t{dropped_bytes} +
+                         compacted * std::uint64_t{replaced_bytes})
     return bad_manifest("its counts do not fit its size");
 
   Manifest manifest;
@@ -166,6 +188,7 @@ Result<Manifest> decode_manifest(Bytes file) {
   manifest.next_sequence = load_le<std::uint64_t>(at + 80);
   manifest.next_position = load_le<std::uint64_t>(at + 88);
   manifest.append_time_ms = load_le<std::int64_t>(at + 96);
+  manifest.cleaned_offset = load_le<std::uint64_t>(at + 104);
   at += fixed_bytes;
   for (std::uint32_t i = 0; i < epochs; ++i, at += epoch_bytes)
     manifest.epochs.push_back({load_le<std::uint32_t>(at), load_le<std::uint64_t>(at + 8)});
@@ -174,6 +197,17 @@ Result<Manifest> decode_manifest(Bytes file) {
     manifest.segments.push_back(get_segment(at));
   for (std::uint32_t i = 0; i < dropped; ++i, at += dropped_bytes)
     manifest.dropped.push_back({load_le<std::uint64_t>(at), load_le<std::uint64_t>(at + 8)});
+  auto segment = manifest.segments.begin();  // they come in the same order
+  for (std::uint32_t i = 0; i < compacted; ++i, at += replaced_bytes) {
+    const auto id = load_le<std::uint64_t>(at);
+    segment = std::find_if(segment, manifest.segments.end(),
+                           [&](const SegmentMeta& one) { return one.id == id; });
+    if (segment == manifest.segments.end())
+      return bad_manifest("what a segment replaced makes no sense");
+    segment->replaced = Replaced{load_le<std::uint64_t>(at + 8), load_le<std::uint64_t>(at + 16),
+                                 load_le<std::uint64_t>(at + 24)};
+    ++segment;
+  }
   if (const char* wrong = inconsistency(manifest)) return bad_manifest(wrong);
   return manifest;
 }

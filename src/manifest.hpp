@@ -43,12 +43,21 @@ struct Manifest {
   std::uint64_t next_position = 0;  // counted through all segments
   std::int64_t append_time_ms = no_time;
 
+  // Compaction has seen all records below it, and left the latest of each key.
+  std::uint64_t cleaned_offset = 0;
+
   std::vector<EpochStart> epochs{};
   std::vector<SegmentMeta>
       segments{};  // the last one may be unsealed; its end is then what was durable
   std::vector<DroppedSegment> dropped{};
 
   std::uint32_t epoch() const noexcept { return epochs.empty() ? 0 : epochs.back().epoch; }
+
+  // Whether a segment that begins there is in the log.
+  bool lists(std::uint64_t base_offset) const noexcept {
+    return std::any_of(segments.begin(), segments.end(),
+                       [&](const SegmentMeta& meta) { return meta.base_offset == base_offset; });
+  }
 
   // From there on records have that epoch. One that got no record is forgotten.
   void begin_epoch(std::uint32_t epoch, std::uint64_t offset) {
@@ -62,7 +71,7 @@ struct Manifest {
     const SegmentMeta& last = segments.back();
     next_offset = last.end_offset;
     next_sequence = last.end_sequence;
-    next_position = last.base_position + last.end_position;
+    next_position = last.next_position();
   }
 };
 

@@ -73,6 +73,16 @@ Result<void> Reader::Impl::enter_segment() {
   return {};
 }
 
+// What the list names may have been replaced since it was made. Whether there is another by now; then it is taken.
+Result<bool> Reader::Impl::renew_list(const Error& error) {
+  if (error != Errc::corrupt && !is_missing(error)) return false;
+  if (core_->refresher) VARVE_TRY(core_->refresher->refresh_structure());
+  if (core_->segments.version() == version_) return false;
+  version_ = core_->segments.version();
+  list_ = core_->segments.list();
+  return true;
+}
+
 Result<void> Reader::Impl::open_segment() {
   file_.reset();
   if (list_->active && next >= list_->active->base_offset) {
@@ -88,6 +98,11 @@ Result<void> Reader::Impl::open_segment() {
     if (meta == nullptr) return lose_missing();
     auto opened = core_->segments.open(*meta);
     if (!opened) {
+      VARVE_TRY_ASSIGN(const bool renewed, renew_list(opened.error()));
+      if (renewed) {
+        if (next < core_->marks.start.load(std::memory_order_acquire)) return out_of_range();
+        return open_segment();
+      }
       if (opened.error() != Errc::corrupt) return explain(opened.error());
       return lose(opened.error().context(), next, meta->end_offset);
     }
@@ -121,6 +136,7 @@ Result<bool> Reader::Impl::enter_frame() {
     leave_segment();
     if (expected_ < known_end)
       return lose(position_, position_, known_end, "records are missing at its end");
+    if (!in_active_) next = std::max(next, end_offset_);  // its last offsets may have no records
     return false;
   }
   VARVE_TRY_ASSIGN(Frame frame, frames_->read(position_));
@@ -129,6 +145,10 @@ Result<bool> Reader::Impl::enter_frame() {
     VARVE_TRY_ASSIGN(frame, frames_->read(position_));
   }
   if (frame.good() && frame.header.base_offset == expected_) {
+    if (next < expected_) {  // what is before it has no records any more
+      next = expected_;
+      if (next >= visible_) return false;
+    }
     if (!in_active_ || frame.state == FrameState::sealed) return enter_whole_frame(frame);
     if (next < expected_ + frame.count) return enter_growing_frame(frame);
     frame.what = "records are missing from an open frame";
@@ -189,7 +209,7 @@ Result<void> Reader::Impl::look_how_long() {
 Result<bool> Reader::Impl::enter_whole_frame(const Frame& frame) {
   from_index_ = false;
   position_ = frame.end();
-  expected_ = frame.header.base_offset + frame.count;
+  expected_ = frame.end_offset();
   if (frame.header.is_control()) {
     if (const auto gap = parse_gap(frame)) {
       expected_ = gap->next_offset;
@@ -203,25 +223,25 @@ Result<bool> Reader::Impl::enter_whole_frame(const Frame& frame) {
   frame_count_ = frame.count;
   growing_ = false;
   if (next >= expected_) return false;  // all before what is wanted
-  Bytes records = frame.body;
+  NativeBody native{frame.body, frame.header.append_time_ms};
   if (frame.header.is_compressed()) [[unlikely]] {
-    VARVE_TRY_ASSIGN(const NativeBody native, unpack(frame));
-    records = native.bytes;
+    VARVE_TRY_ASSIGN(native, unpack(frame));
     base_time_ms = native.base_time_ms;
   }
+  rest = native.bytes;
   if (frame.state == FrameState::sealed) {
-    const auto body = Body::parse(records, frame.count);
+    const auto body = FrameRecords::parse(frame, native);
     if (!body) return damaged_record(frame.position);
+    if (!body->dense()) sparse_ = body;
+    rest = body->records();
     if (next > frame_base_) {
-      frame_index_ = static_cast<std::uint32_t>(next - frame_base_);
+      frame_index_ = body->first_from(next);
+      if (frame_index_ == frame_count_) return false;  // none is left from there on
       const auto from = body->from(frame_index_);
       if (!from) return damaged_record(frame.position);
-      records = *from;
-    } else {
-      records = body->records();
+      rest = *from;
     }
   }
-  rest = records;
   frame_position_ = frame.position;
   in_frame_ = true;
   return true;
@@ -243,6 +263,7 @@ Result<NativeBody> Reader::Impl::unpack(const Frame& frame) {
 void Reader::Impl::take_header(const FrameHeader& header) noexcept {
   frame_base_ = header.base_offset;
   frame_index_ = 0;
+  sparse_.reset();
   frame_position_ = position_;
   record.epoch = {header.epoch};
   record.append_time = Timestamp(std::chrono::milliseconds(header.append_time_ms));
@@ -259,11 +280,17 @@ Result<bool> Reader::Impl::take_record() {
     }
     return false;
   }
+  const std::uint64_t offset =
+      sparse_ ? sparse_->offset_of(frame_index_) : frame_base_ + frame_index_;
+  if (offset >= visible_) {  // it comes behind offsets without records: is it to be seen, too?
+    next = std::max(next, visible_);
+    return false;
+  }
   if (!decode_record(rest, base_time_ms, record)) {
     in_frame_ = false;
     return damaged_record(frame_position_);
   }
-  record.offset = {frame_base_ + frame_index_};
+  record.offset = {offset};
   ++frame_index_;
   return true;
 }
@@ -302,7 +329,9 @@ Error Reader::Impl::lose_missing() {
 }
 
 Error Reader::Impl::damaged_record(Position frame) {
-  const std::uint64_t first = frame_base_ + frame_index_;
+  const std::uint64_t first = sparse_ && frame_index_ < frame_count_
+                                  ? sparse_->offset_of(frame_index_)
+                                  : frame_base_ + frame_index_;
   next = std::max(next, expected_);
   return {Errc::corrupt, file_->name + " at " + std::to_string(frame.value) +
                              ": a record in the frame is malformed; offsets [" +
@@ -317,7 +346,7 @@ Result<bool> Reader::Impl::pass_damage(const Frame& frame) {
   std::uint64_t resume_offset = known_end;
   if (frame.header_valid && frame.header.base_offset == expected_) {  // the body alone is damaged
     resume = frame.end();
-    resume_offset = expected_ + frame.count;
+    resume_offset = frame.end_offset();
   } else {
     VARVE_TRY_ASSIGN(const auto found, frames_->probe(position_ + frame_alignment, end_position_));
     if (found && found->header.base_offset >= expected_ && found->header.base_offset <= known_end) {
@@ -355,7 +384,8 @@ Result<bool> Reader::Impl::step() {
       if (!taken) continue;
       if (record.offset.value < next) continue;  // before what was asked for
       next = record.offset.value + 1;
-      stop = std::min(frame_base_ + frame_count_, visible_);
+      // take() counts offsets, so that it serves frames with a record for each only.
+      stop = sparse_ ? 0 : std::min(frame_base_ + frame_count_, visible_);
       return true;
     }
     if (!in_segment_) VARVE_TRY(enter_segment());

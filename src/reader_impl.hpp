@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "log_core.hpp"
-#include "varve/detail/native_body.hpp"
+#include "varve/detail/frame_records.hpp"
 #include "varve/detail/record_cursor.hpp"
 #include "varve/detail/segment.hpp"
 #include "varve/detail/store.hpp"
@@ -36,6 +36,7 @@ struct Reader::Impl : detail::RecordCursor {
   Error out_of_range() const;
   Result<void> enter_segment();
   Result<void> open_segment();
+  Result<bool> renew_list(const Error& error);
   Error explain(const Error& error) const;
   void start_of_segment() noexcept;
   Result<bool> enter_frame();
@@ -75,6 +76,8 @@ struct Reader::Impl : detail::RecordCursor {
 
   bool in_frame_ = false;
   bool growing_ = false;
+  std::optional<detail::FrameRecords>
+      sparse_{};  // of a frame that has no record for some of its offsets
   Position frame_position_{};
   std::uint64_t frame_base_ = 0;
   std::uint32_t frame_index_ = 0;  // of the next record in it; behind that while take() goes on

@@ -58,11 +58,29 @@ Result<void> check_manifest(const StorageBackend& storage, const Manifest* manif
 
 }  // namespace
 
-const Inventory::File* Inventory::find(std::uint64_t base_offset) const noexcept {
+namespace {
+
+const Inventory::File* find_file(const std::vector<Inventory::File>& files,
+                                 std::uint64_t base_offset) noexcept {
   const auto found = std::lower_bound(
-      segments.begin(), segments.end(), base_offset,
-      [](const File& file, std::uint64_t wanted) { return file.base_offset < wanted; });
-  return found != segments.end() && found->base_offset == base_offset ? &*found : nullptr;
+      files.begin(), files.end(), base_offset,
+      [](const Inventory::File& file, std::uint64_t wanted) { return file.base_offset < wanted; });
+  return found != files.end() && found->base_offset == base_offset ? &*found : nullptr;
+}
+
+void sort_files(std::vector<Inventory::File>& files) {
+  std::sort(files.begin(), files.end(),
+            [](const auto& a, const auto& b) { return a.base_offset < b.base_offset; });
+}
+
+}  // namespace
+
+const Inventory::File* Inventory::find(std::uint64_t base_offset) const noexcept {
+  return find_file(segments, base_offset);
+}
+
+const Inventory::File* Inventory::find_compacted(std::uint64_t base_offset) const noexcept {
+  return find_file(compacted, base_offset);
 }
 
 Result<Inventory> take_inventory(StorageBackend& storage) {
@@ -74,8 +92,9 @@ Result<Inventory> take_inventory(StorageBackend& storage) {
       continue;
     }
     const auto segment = parse_segment_name(entry.name);
+    const auto compacted = parse_offset_name(entry.name, compact_suffix);
     FileStatus status{.kind = entry.kind};
-    if (segment && entry.kind == FileKind::file) {
+    if ((segment || compacted) && entry.kind == FileKind::file) {
       const auto looked_at = storage.stat(entry.name);
       if (!looked_at && is_missing(looked_at.error())) continue;  // removed since it was listed
       if (!looked_at) return looked_at.error();
@@ -91,11 +110,34 @@ Result<Inventory> take_inventory(StorageBackend& storage) {
       continue;
     }
     if (segment) inventory.segments.push_back({segment->value, status.size});
+    if (compacted) inventory.compacted.push_back({compacted->value, status.size});
   }
-  std::sort(inventory.segments.begin(), inventory.segments.end(),
-            [](const auto& a, const auto& b) { return a.base_offset < b.base_offset; });
+  sort_files(inventory.segments);
+  sort_files(inventory.compacted);
   std::sort(inventory.unknown.begin(), inventory.unknown.end());
   return inventory;
+}
+
+Result<void> name_compacted(StorageBackend& storage, const Manifest& manifest,
+                            const Inventory& inventory) {
+  bool named = false;
+  for (const Inventory::File& file : inventory.compacted) {
+    const auto listed = std::find_if(
+        manifest.segments.begin(), manifest.segments.end(), [&](const SegmentMeta& meta) {
+          return meta.base_offset == file.base_offset && meta.is_compacted();
+        });
+    bool given = false;
+    if (listed != manifest.segments.end() && !named) {
+      // What is about to be replaced is needed for as long as a loss of power could bring back the manifest before.
+      VARVE_TRY(storage.sync_names());
+    }
+    if (listed != manifest.segments.end()) {
+      VARVE_TRY_ASSIGN(given, name_compacted(storage, manifest.log, *listed));
+    }
+    if (!given) (void)storage.remove(compact_name({file.base_offset}));
+    named = named || given;
+  }
+  return named ? storage.sync_names() : Result<void>();
 }
 
 // ---- for reading -------------------------------------------------------------------------------
@@ -110,7 +152,8 @@ struct Structure {
 
   friend bool operator==(const Structure& a, const Structure& b) noexcept {
     return a.manifest.generation == b.manifest.generation &&
-           a.inventory.segments == b.inventory.segments;
+           a.inventory.segments == b.inventory.segments &&
+           a.inventory.compacted == b.inventory.compacted;
   }
 };
 
@@ -251,6 +294,10 @@ Result<Recovered> recover_for_writing(StorageBackend& storage, const Options& op
     if (options.create) return create_log(storage, options);
     return no_log(storage, inventory, "there is no log here, and none is to be made");
   }
+  if (!inventory.compacted.empty()) {
+    VARVE_TRY(name_compacted(storage, *manifest, inventory));
+    VARVE_TRY_ASSIGN(inventory, take_inventory(storage));
+  }
   VARVE_TRY_ASSIGN(Survey found, survey(storage, *manifest, std::move(inventory), options, true));
   if (!found.lost.empty()) return refusal(found);
   if (!found.torn.empty() && options.recovery == Recovery::fail_on_any_damage) {
@@ -274,8 +321,8 @@ Result<Recovered> recover_for_writing(StorageBackend& storage, const Options& op
     for (const TailSegment* segment : sealed) tidy(storage, recovered.manifest.log, *segment);
     if (!recovered.manifest.segments.empty()) {
       const SegmentMeta& last = recovered.manifest.segments.back();
-      recovered.end.segment_id = last.id;
-      recovered.end.segment_end = last.end_position;
+      recovered.end.segment_id = last.named_id();
+      recovered.end.segment_end = last.named_end();
     } else {
       recovered.end.segment_id = recovered.end.segment_end = 0;
     }
@@ -284,6 +331,8 @@ Result<Recovered> recover_for_writing(StorageBackend& storage, const Options& op
   }
   if (!recovered.manifest.dropped.empty()) {
     found.tail.clear();  // closes what is about to be removed
+    // A process that was killed may not have made durable the manifest that drops it.
+    VARVE_TRY(storage.sync_names());
     VARVE_TRY_ASSIGN(const auto gone, remove_dropped(storage, recovered.manifest.log,
                                                      removed_by_opening(recovered.manifest)));
     std::erase_if(recovered.manifest.dropped, [&](const DroppedSegment& one) {

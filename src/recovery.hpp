@@ -25,14 +25,21 @@ struct Inventory {
     std::uint64_t size = 0;
     friend bool operator==(const File&, const File&) = default;
   };
-  std::vector<File> segments{};  // by base offset
+  std::vector<File> segments{};   // by base offset
+  std::vector<File> compacted{};  // that have not taken their place yet, likewise
   std::vector<std::string> unknown{};
   std::vector<Damage> misplaced{};  // links, directories and the like under a name of varve's
 
   const File* find(std::uint64_t base_offset) const noexcept;
+  const File* find_compacted(std::uint64_t base_offset) const noexcept;
 };
 
 Result<Inventory> take_inventory(StorageBackend& storage);
+
+// Gives those compacted segments their names that the manifest lists, and removes what compactions that never counted left.
+// The caller holds the lock.
+Result<void> name_compacted(StorageBackend& storage, const Manifest& manifest,
+                            const Inventory& inventory);
 
 // A segment at the log's end whose extent only its frames tell.
 struct TailSegment {

@@ -7,8 +7,12 @@ namespace varve::inline v0::detail {
 
 Expiry expire(const Retention& retention, const Holdings& holdings) {
   Expiry expiry;
+  // Bytes that there are, which compaction made fewer than positions tell.
+  std::uint64_t behind =
+      holdings.sealed.empty() ? 0 : holdings.end_position - holdings.sealed.back().next_position();
+  for (const SegmentMeta& meta : holdings.sealed) behind += meta.end_position;
   for (const SegmentMeta& meta : holdings.sealed) {
-    const std::uint64_t behind = holdings.end_position - (meta.base_position + meta.end_position);
+    behind -= meta.end_position;
     const bool too_much = retention.bytes != 0 && behind >= retention.bytes;
     if (!too_much) {
       if (retention.age <= retention.age.zero()) break;
@@ -31,10 +35,11 @@ bool forgets(const Retention& retention) noexcept {
 
 std::chrono::milliseconds filling_time(const Options& options) noexcept {
   constexpr auto never = std::chrono::milliseconds::zero();
-  const auto segment_age = std::max(options.segment_age, never);
-  const auto age = std::max(options.retention.age, never);
-  return segment_age == never || age == never ? std::max(segment_age, age)
-                                              : std::min(segment_age, age);
+  std::chrono::milliseconds filling = never;
+  const auto lag = options.compaction ? options.compaction->max_lag : never;
+  for (const auto age : {options.segment_age, options.retention.age, lag})
+    if (age > never && (filling == never || age < filling)) filling = age;
+  return filling;
 }
 
 std::chrono::milliseconds age_at(std::int64_t now_ms, std::int64_t since_ms) noexcept {

@@ -28,6 +28,7 @@ class Rewriter {
     writer_.emplace(buffer_.data(), header.salt, Position{segment_header_bytes});
     next_offset_ = meta.base_offset;
     next_sequence_ = meta.base_sequence;
+    meta_.replaced.reset();
     meta_.newest_ms = no_time;  // as long as it has no records
   }
 
@@ -56,7 +57,7 @@ class Rewriter {
     if (end + gap_bytes + end_frame_bytes + frame_header_bytes > Position{header_.capacity})
       return false;
     return frame.header.base_offset >= next_offset_ && frame.header.append_time_ms >= time_ms_ &&
-           frame.header.base_offset + frame.count <= end_offset;
+           frame.end_offset() <= end_offset;
   }
 
   // Takes over a frame of records, behind a gap if it does not follow.
@@ -68,13 +69,25 @@ class Rewriter {
       gap(header.base_offset, header.sequence);
     const FrameFields fields{header.base_offset, header.sequence, header.append_time_ms,
                              header.epoch, header.flags};
-    if (frame.state == FrameState::sealed)
-      writer_->write(fields, frame.body, frame.count, sync_lag_unknown);
-    else
+    if (frame.state == FrameState::sealed) {
+      writer_->write(fields, frame.body, frame.count,
+                     header.is_compacted() ? header.sync_lag : sync_lag_unknown);
+    } else {
       copy_open(fields, frame.body);
-    meta_.newest_ms = std::max(meta_.newest_ms, newest_of(frame));
-    next_offset_ = header.base_offset + frame.count;
-    next_sequence_ = header.sequence + 1;
+    }
+    next_offset_ = frame.end_offset();
+    if (header.is_compressed()) {
+      meta_.newest_ms = std::max(meta_.newest_ms,
+                                 parse_compressed_prefix(frame.body, frame.count)->newest_ms);
+      next_sequence_ = header.sequence + 1;
+    } else {
+      const auto body = FrameRecords::parse(frame);
+      Bytes records = body->records();
+      RecordView record;
+      while (decode_record(records, header.append_time_ms, record))
+        meta_.newest_ms = std::max(meta_.newest_ms, record.timestamp.time_since_epoch().count());
+      next_sequence_ = header.sequence + body->sequences();
+    }
     records_ += frame.count;
   }
 
@@ -99,19 +112,6 @@ class Rewriter {
   std::uint64_t next_sequence() const noexcept { return next_sequence_; }
 
  private:
-  static std::int64_t newest_of(const Frame& frame) {
-    if (frame.header.is_compressed())
-      return parse_compressed_prefix(frame.body, frame.count)->newest_ms;
-    const Bytes body = frame.body;
-    Bytes records =
-        frame.state == FrameState::sealed ? Body::parse(body, frame.count)->records() : body;
-    std::int64_t newest = no_time;
-    RecordView record;
-    while (decode_record(records, frame.header.append_time_ms, record))
-      newest = std::max<std::int64_t>(newest, record.timestamp.time_since_epoch().count());
-    return newest;
-  }
-
   void gap(std::uint64_t to_offset, std::uint64_t to_sequence) {
     std::array<std::byte, gap_body_bytes> body{};
     store_le(body.data(), static_cast<std::uint32_t>(ControlKind::gap));
@@ -161,13 +161,17 @@ class Salvager {
   Result<SalvageReport> run() {
     VARVE_TRY_ASSIGN(const auto lock, storage_.lock());
     VARVE_TRY(finish_interrupted());
+    if (const auto manifest = load_manifest(storage_); manifest && *manifest) {
+      VARVE_TRY_ASSIGN(const Inventory inventory, take_inventory(storage_));
+      VARVE_TRY(name_compacted(storage_, **manifest, inventory));
+    }
     VARVE_TRY_ASSIGN(found_, examine(storage_, options_));
     if (found_.intact()) return std::move(report_);
     report_.needed = true;
     report_.lost = found_.damage;
     next_id_ = found_.manifest.next_segment_id;
     for (const ExaminedSegment& segment : found_.segments)
-      next_id_ = std::max(next_id_, segment.meta.id + 1);
+      next_id_ = id_behind(next_id_, segment.meta.id);
 
     VARVE_TRY(choose_copy_suffix());
     for (const Damage& one : found_.inventory.misplaced) VARVE_TRY(move_aside(one.file));
@@ -299,7 +303,8 @@ class Salvager {
       ScanOptions options;
       options.visit = [&](const Frame& frame) {
         const bool good = frame.state == FrameState::sealed || frame.state == FrameState::open;
-        if (!good || frame.header.is_control() || frame.count == 0) return true;
+        if (!good || frame.header.is_control()) return true;
+        if (frame.count == 0 && !frame.header.is_compacted()) return true;
         if (rewriter.takes(frame, end_offset)) {
           rewriter.copy(frame);
         } else {
@@ -307,7 +312,7 @@ class Salvager {
           report_.lost.push_back({segment.name(),
                                   frame.position,
                                   frame.end(),
-                                  {base, base + frame.count},
+                                  {base, {frame.end_offset()}},
                                   "a frame that does not continue those before it"});
         }
         return true;
@@ -349,6 +354,7 @@ class Salvager {
     manifest.dropped.insert(manifest.dropped.end(), dropped_.begin(), dropped_.end());
     manifest.clean = true;
     manifest.salvaging = true;
+    manifest.cleaned_offset = 0;  // what superseded a record may be lost
     ++manifest.generation;
     manifest.next_segment_id = next_id_;
     if (!kept_.empty()) {

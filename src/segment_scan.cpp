@@ -121,13 +121,12 @@ class Scanner {
     if (found.state == FrameState::bad) {
       note_proof(found);
       const Position end = std::min(found.end(), limit_);
-      add_damage(found.position, end, found.header.base_offset,
-                 found.header.base_offset + found.count, found.what);
+      add_damage(found.position, end, found.header.base_offset, found.end_offset(), found.what);
       if (!visit(found)) return {};
       SegmentState state = walk_.state();
       // The size of an open frame is not covered by what was found valid of it.
       state.position = found.header_valid ? end : found.position + frame_header_bytes;
-      state.next_offset = found.header.base_offset + found.count;
+      state.next_offset = found.end_offset();
       state.next_sequence = found.header.sequence + (found.header.is_control() ? 0 : 1);
       if (found.header_valid) state.append_time_ms = found.header.append_time_ms;
       walk_ = SegmentWalk(walk_.frames(), state);
@@ -177,7 +176,7 @@ class Scanner {
     }
     std::optional<std::int64_t> proof;
     if (frame.state == FrameState::sealed || frame.header_valid)
-      proof = durable_proof(frame.header.sync_lag, frame.position);
+      proof = durable_proof(frame.header.proven_lag(), frame.position);
     else if (frame.state != FrameState::blank)
       proof = durable_proof_of_open(frame.header.body_check, walk_.frames().salt(), frame.position);
     if (proof && (!scan_.proof || *proof > *scan_.proof)) scan_.proof = proof;

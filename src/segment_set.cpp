@@ -41,8 +41,8 @@ void SegmentSet::publish(std::shared_ptr<const SegmentList> list) noexcept {
 }
 
 Result<OpenSegment> SegmentSet::open_file(const SegmentMeta& meta) {
-  const std::string name = meta.name();
-  VARVE_TRY_ASSIGN(auto file, SegmentFile::open(*storage_, name, OpenMode::read, log_, meta.id));
+  VARVE_TRY_ASSIGN(auto file, open_listed(*storage_, meta, log_));
+  const std::string& name = file->name;
   VARVE_TRY_ASSIGN(const std::uint64_t size, file->file->size());
   if (size < meta.end_position) return damage_error(name, too_short(size, meta.end_position));
   VARVE_TRY(file->map(meta.end_position, MapMode::read));
@@ -99,6 +99,11 @@ void SegmentSet::forget_older_half() {
   const auto middle = uses.begin() + static_cast<std::ptrdiff_t>(uses.size() / 2);
   std::nth_element(uses.begin(), middle, uses.end());
   std::erase_if(open_, [&](const auto& one) { return one.second.used < *middle; });
+}
+
+void SegmentSet::forget(const std::vector<SegmentMeta>& segments) {
+  const std::lock_guard lock(open_mutex_);
+  for (const SegmentMeta& meta : segments) open_.erase(meta.id);
 }
 
 void SegmentSet::forget_below(std::uint64_t base_offset) {

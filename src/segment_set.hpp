@@ -71,6 +71,7 @@ class SegmentSet {
 
   // Forgets the open files of segments below `base_offset`; readers keep theirs.
   void forget_below(std::uint64_t base_offset);
+  void forget(const std::vector<SegmentMeta>& segments);  // the same of these
 
  private:
   Result<OpenSegment> open_file(const SegmentMeta& meta);

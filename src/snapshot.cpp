@@ -55,6 +55,14 @@ class Snapshotter {
     VARVE_TRY_ASSIGN(const auto lock, to_.lock());
     VARVE_TRY(check_empty(to_));
     auto taken = take();
+    // What a compaction replaces meanwhile is not there to be taken any more; what is in its place is.
+    constexpr int attempts = 20;
+    for (int attempt = 1; !taken && attempt < attempts && was_replaced(taken.error()); ++attempt) {
+      empty_again();
+      report_ = {};
+      total_ = 0;
+      taken = take();
+    }
     if (taken) taken = check();
     if (taken) return std::move(report_);
     empty_again();
@@ -78,6 +86,7 @@ class Snapshotter {
     if (!found.report.lost.empty())
       return Error(Errc::corrupt, from_.describe() + ": " + describe(found.report.lost.front()));
     manifest_ = std::move(found.manifest);
+    generation_ = manifest_.generation;
     manifest_.dropped.clear();
     auto& segments = manifest_.segments;
     if (!segments.empty() && !segments.back().sealed) segments.pop_back();
@@ -106,8 +115,20 @@ class Snapshotter {
     return now && *now && (**now).log == manifest_.log && (**now).start_offset >= meta.end_offset;
   }
 
+  // Whether a segment was not found because the writer has changed since what the log consists of.
+  bool was_replaced(const Error& error) const {
+    if (error != Errc::corrupt && !is_missing(error)) return false;
+    const auto now = load_manifest(from_);
+    return now && *now && (**now).generation != generation_;
+  }
+
   Result<void> put_sealed(const SegmentMeta& meta) {
-    const std::string name = meta.name();
+    // A compacted one may still stand under the name that it was written with.
+    std::string name = meta.name();
+    if (meta.is_compacted()) {
+      VARVE_TRY_ASSIGN(const auto file, open_listed(from_, meta, manifest_.log));
+      name = file->name;
+    }
     Result<void> shared = Error(std::make_error_code(std::errc::operation_not_supported));
     if (options_.share) shared = from_.share(name, to_);
     if (!shared && !must_be_copied(shared.error())) return shared;
@@ -119,6 +140,10 @@ class Snapshotter {
       VARVE_TRY_ASSIGN(const std::uint64_t copied, copy_bytes(*file, *copy, meta.end_position));
       VARVE_TRY(copy->sync());
       report_.bytes_copied += copied;
+    }
+    if (name != meta.name()) {
+      VARVE_TRY(to_.rename(name, meta.name()));
+      name = meta.name();
     }
     VARVE_TRY_ASSIGN(const auto put,
                      SegmentFile::open(to_, name, OpenMode::read, manifest_.log, meta.id));
@@ -203,7 +228,7 @@ class Snapshotter {
     manifest_.end_behind_last();
     if (!manifest_.segments.empty())
       manifest_.next_segment_id =
-          std::max(manifest_.next_segment_id, manifest_.segments.back().id + 1);
+          id_behind(manifest_.next_segment_id, manifest_.segments.back().id);
     // What the copy goes on with is not what the log does.
     manifest_.begin_epoch(manifest_.epoch() + 1, manifest_.next_offset);
     report_.offsets = {{manifest_.start_offset}, {manifest_.next_offset}};
@@ -215,6 +240,7 @@ class Snapshotter {
   StorageBackend& to_;
   const SnapshotOptions& options_;
   Manifest manifest_{};
+  std::uint64_t generation_ = 0;  // of the log's, when it was looked at last
   SnapshotReport report_{};
   std::uint64_t total_ = 0;  // bytes of all segments, as they were found
 };

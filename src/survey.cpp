@@ -41,6 +41,10 @@ class Surveyor {
     for (const SegmentMeta& meta : found_.manifest.segments) {
       const Inventory::File* file = found_.inventory.find(meta.base_offset);
       if (file != nullptr && file->size >= meta.end_position) continue;
+      if (meta.is_compacted()) {  // it may not have its name yet
+        const Inventory::File* other = found_.inventory.find_compacted(meta.base_offset);
+        if (other != nullptr && other->size >= meta.end_position) continue;
+      }
       const std::string what =
           file == nullptr ? "the segment is missing" : too_short(file->size, meta.end_position);
       if (writing_) return damage_error(meta.name(), what);
@@ -78,8 +82,8 @@ class Surveyor {
       }
     }
     if (sealed > 0) {
-      end_.segment_id = segments[sealed - 1].id;
-      end_.segment_end = segments[sealed - 1].end_position;
+      end_.segment_id = segments[sealed - 1].named_id();
+      end_.segment_end = segments[sealed - 1].named_end();
     }
     found_.end = end_;
     found_.durable_position = end_.next_position;

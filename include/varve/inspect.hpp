@@ -16,9 +16,6 @@
 
 namespace varve::inline v0 {
 
-// How far an inspection has come: bytes read of all there are to read.
-using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;
-
 struct VerifyReport {
   std::uint64_t segments = 0;
   std::uint64_t frames = 0;
@@ -56,6 +53,7 @@ struct FrameInfo {
   std::optional<CodecId> codec{};              // if the records are compressed
   std::uint32_t bytes_before_compression = 0;  // the body's size before that
   Offset base_offset{};
+  Offset end_offset{};  // behind the last one that it covers
   std::uint64_t sequence = 0;
   Timestamp append_time{};
   Epoch epoch{};

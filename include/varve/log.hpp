@@ -23,7 +23,7 @@
 
 namespace varve::inline v0 {
 
-// The log. Const members may be called from any thread; so may append, sync, wait, tick and truncate_prefix.
+// The log. Const members may be called from any thread; so may append, sync, wait, tick, compact and truncate_prefix.
 // open, close, moving and destroying must not run beside anything else, except that close() lets
 // appends that are under way finish or answer Errc::closed.
 //
@@ -54,7 +54,7 @@ class VARVE_EXPORT Log {
   // Appends a record and returns its offset once it is as safe as `options.ack` asks for.
   //
   // Errors: Errc::batch_too_large, Errc::no_space, EMFILE and the like: nothing was appended, and later
-  // appends may succeed. Errc::failed: a write or sync failed; records acknowledged before are what
+  // appends may succeed. Errc::invalid_argument: no key, though Options::compaction needs one. Errc::failed: a write or sync failed; records acknowledged before are what
   // they were, this one may or may not be there after reopening. Errc::closed, Errc::read_only.
   Result<Offset> append(const Record& record, AppendOptions options = {});
 
@@ -91,6 +91,15 @@ class VARVE_EXPORT Log {
   // Forgets the records below `new_start`, durably, and removes the segments that hold none besides.
   // Errors: Errc::offset_out_of_range above end_offset(); below start_offset() it does nothing.
   Result<void> truncate_prefix(Offset new_start);
+
+  // Compacts all sealed segments, now: of each key only the latest record in them stays, with its offset, and a
+  // tombstone until its time is over. Options::compaction says what memory and which times it goes by, or the defaults of
+  // Compaction do; its ratio, lags and limit of speed are not asked. Appending and reading go on. Nothing is lost when it
+  // fails or is interrupted: what it replaced until then stays replaced.
+  //
+  // Errors: Errc::no_space, Errc::closed, Errc::read_only (but for a dry run), or the system's own. Segments that are
+  // damaged are left alone.
+  Result<CompactionReport> compact(const CompactOptions& options = {});
 
   // Keeps the records from `from` on out of reach of Options::retention for as long as the Pin lives.
   // Errors: Errc::offset_out_of_range outside [start_offset(), end_offset()]; Errc::read_only, for

@@ -48,11 +48,18 @@ struct Metrics {
   std::uint64_t segments_removed = 0;
   std::uint64_t populate_stalls = 0;
   std::uint64_t segments_opened = 0;
-  std::uint64_t segments = 0;        // gauge
-  std::uint64_t bytes = 0;           // gauge
-  std::uint64_t start_offset = 0;    // gauge
-  std::uint64_t end_offset = 0;      // gauge
-  std::uint64_t durable_offset = 0;  // gauge
+  std::uint64_t compactions = 0;
+  std::uint64_t compactions_failed = 0;
+  std::uint64_t compaction_records_removed = 0;
+  std::uint64_t compaction_bytes_removed = 0;
+  std::uint64_t compaction_dirty_percent = 0;  // gauge
+  std::uint64_t compaction_key_map_bytes = 0;  // gauge
+  std::uint64_t compaction_milliseconds = 0;   // gauge
+  std::uint64_t segments = 0;                  // gauge
+  std::uint64_t bytes = 0;                     // gauge
+  std::uint64_t start_offset = 0;              // gauge
+  std::uint64_t end_offset = 0;                // gauge
+  std::uint64_t durable_offset = 0;            // gauge
   Histogram sync_time{};  // of flushes to the medium, each shared by all appends that waited for it
   Histogram durable_append_time{};  // of appends with Ack::disk, from the call to the answer
 };

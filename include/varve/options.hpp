@@ -45,6 +45,44 @@ struct Retention {
   std::chrono::milliseconds pin_age = std::chrono::hours(24);
 };
 
+// What a log whose records are about keys keeps of each: the latest record, with its offset. A record without a value (a
+// tombstone) says that its key is gone, and goes itself after a while. Order stays, offsets of what is gone are not used
+// again, and reading passes over them. Looked at when a segment was sealed and when the log was opened; only sealed
+// segments are compacted, and only records in them supersede others.
+//
+// Needs room for the largest segment once more. Pins and subscriptions keep nothing from being compacted: whoever reads
+// meanwhile sees of each key the latest record in any case, and may miss those that it superseded.
+struct Compaction {
+  // A pass begins when so large a share of the bytes that may be compacted was not looked at yet.
+  double min_dirty_ratio = 0.5;
+
+  // Records stay as they are for so long after their append, by the log's own append times: what is younger, and all
+  // behind it, is left alone.
+  std::chrono::milliseconds min_lag{0};
+
+  // A pass begins in any case when the first record that was not looked at is so old; the active segment is sealed for
+  // that. Zero: it does not.
+  std::chrono::milliseconds max_lag{0};
+
+  // How long a tombstone stays, counted from the first pass that saw it: whoever reads the log from its start within
+  // that time learns that the key is gone.
+  std::chrono::milliseconds delete_retention = std::chrono::hours(24);
+
+  // The most memory that a pass takes to remember keys, at 24 bytes a key and a quarter of it free. Where there are more
+  // keys than fit it goes on with them in another pass. Keys are told by 128-bit hashes with a random seed: that any two
+  // of a million are taken for one has a chance of one in 10^26.
+  std::uint64_t key_map_bytes = 64u << 20;
+
+  // The most that the background reads in a second, and so about the most that it writes; zero: all it can.
+  std::uint64_t bytes_per_second = 64u << 20;
+};
+
+// How Log::compact goes about it.
+struct CompactOptions {
+  bool dry_run = false;  // only say what would be done; of a log that is open for reading, too
+  Progress progress{};   // bytes read of all there are to read, in each pass
+};
+
 enum class Access : std::uint8_t {
   read_write,  // one Log at a time, among all processes (Errc::locked)
   read_only,   // any number, beside a writer too; writes nothing, not even a lock
@@ -56,9 +94,9 @@ enum class Recovery : std::uint8_t {
   fail_on_any_damage,  // answer Errc::corrupt, so that somebody looks first
 };
 
-// Who does the log's chores: preparing segments, sealing them, removing files, SyncPolicy.
+// Who does the log's chores: preparing segments, sealing them, removing files, compaction, SyncPolicy.
 enum class Background : std::uint8_t {
-  thread,  // two threads of varve's, shared by all logs of the process
+  thread,  // two threads of varve's, shared by all logs of the process, and a third if any is compacted
   manual,  // the host, by calling Log::tick(); what cannot wait is done by the call that needs it
 };
 
@@ -88,6 +126,11 @@ struct Options {
   std::optional<std::uint64_t> page_cache_bytes = std::uint64_t{1} << 30;
 
   Retention retention{};
+
+  // nullopt: records are kept whatever their keys are. Else each one must have a key (Errc::invalid_argument); those of
+  // the log's that have none are kept.
+  std::optional<Compaction> compaction{};
+
   SyncPolicy sync{};
   Recovery recovery = Recovery::drop_torn_tail;
   Background background = Background::thread;

@@ -9,7 +9,7 @@
 namespace varve::inline v0 {
 
 // Keeps the records from an offset on out of reach of the log's Retention, until it is destroyed or has not been
-// moved for Retention::pin_age. It does not outlive the process, and does not stop truncate_prefix(). Any thread, one
+// moved for Retention::pin_age. It does not outlive the process, and stops neither truncate_prefix() nor compaction. Any thread, one
 // at a time; may outlive its Log.
 class VARVE_EXPORT Pin {
  public:

@@ -107,7 +107,8 @@ struct RecordView {
   Epoch epoch{};
   Timestamp timestamp{};  // the record's own, or the time of its append
   Timestamp
-      append_time{};  // when the log took it, to the precision of its frame; never runs backwards
+      append_time{};  // when the log took it, to the precision of its frame (compaction: of its neighbours); never
+                      // runs backwards
   std::optional<Bytes> key{};
   std::optional<Bytes> value{};
   HeadersView headers{};

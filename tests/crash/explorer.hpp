@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -28,10 +29,13 @@ class Explorer {
   explicit Explorer(std::uint64_t seed)
       : random_(seed),
         choices_(split_mix(seed)),
-        journal_(seed, {.usual_bytes_max = 2000,
-                        .large_bytes_max = 9000,
-                        .large_one_in = 12,
-                        .plain_one_in = 2}) {}
+        journal_(seed,
+                 {.usual_bytes_max = 2000,
+                  .large_bytes_max = 9000,
+                  .large_one_in = 12,
+                  .plain_one_in = 2},
+                 compacts(seed) ? 5 : 0),
+        compacts_(compacts(seed)) {}
 
   // Lives one life. Returns what was wrong; empty if nothing was.
   std::string run() {
@@ -50,9 +54,17 @@ class Explorer {
   std::uint64_t trace() const noexcept { return trace_; }
 
  private:
+  // Every second log is compacted.
+  static bool compacts(std::uint64_t seed) noexcept { return split_mix(seed) % 2 == 0; }
+
   Options options_of(std::uint64_t seed) {
     Options options = small_log();
     options.retention.bytes = retention_bytes_;
+    if (compacts_) {
+      Compaction& compaction = options.compaction.emplace();
+      compaction.delete_retention = std::chrono::milliseconds(0);
+      compaction.key_map_bytes = 1;
+    }
     options.environment = std::make_shared<FakeEnvironment>(seed);
     options.codecs = {runs_.codec};
     return options;
@@ -118,6 +130,7 @@ class Explorer {
   }
 
   void step(Log& log) {
+    if (compacts_ && random_.one_in(10)) return compact(log);
     switch (random_.below(10)) {
       case 0:
         static_cast<void>(journal_.tick(log, retention_bytes_));
@@ -142,6 +155,12 @@ class Explorer {
         note(offsets ? offsets->end.value : ~std::uint64_t{0});
       }
     }
+  }
+
+  void compact(Log& log) {
+    const auto report = log.compact();
+    note(report ? report->bytes_after : 2);
+    if (!report && !faults_) wrong_ = "compacting failed: " + report.error().message();
   }
 
   void take_snapshot(Log& log) {
@@ -301,6 +320,7 @@ class Explorer {
   Random random_;                  // what the log lives through
   Random choices_;                 // which of the crashed states are looked at
   Journal journal_;
+  const bool compacts_;
   const std::uint64_t retention_bytes_ = random_.one_in(2) ? 3 * small_segment : 0;
   std::shared_ptr<FaultyStorage> storage_ = std::make_shared<FaultyStorage>(make_memory_storage());
   bool faults_ = false;

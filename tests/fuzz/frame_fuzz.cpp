@@ -199,8 +199,16 @@ void check_frames(Bytes file) {
     } else if (!frame->header.is_control() && frame->count > 0) {
       Bytes records = frame->body;
       if (frame->state == FrameState::sealed) {
-        check_body(frame->body, frame->count);
-        records = Body::parse(frame->body, frame->count).value().records();
+        if (!frame->header.is_compacted()) check_body(frame->body, frame->count);
+        const auto parsed = FrameRecords::parse(*frame).value();
+        records = parsed.records();
+        must(within(records, frame->body), "a frame's records lie within it");
+        for (std::uint32_t i = 0; i < frame->count; ++i) {
+          const std::uint64_t offset = parsed.offset_of(i);
+          must(offset >= frame->header.base_offset && offset < frame->end_offset(),
+               "a record's offset is one that its frame covers");
+          must(parsed.first_from(offset) == i, "and leads to the record");
+        }
       }
       must(check_records(records, frame->header.append_time_ms) == frame->count,
            "a frame has as many records as it tells");

@@ -200,7 +200,18 @@ bool is_sensible(const Error& error) {
   return error == Errc::corrupt || error == Errc::unsupported_format || error == Errc::not_a_log;
 }
 
-// `gaps`: there may be offsets that a salvage has found to be lost, of which nothing is told any more.
+// Whether a frame may say of itself that it covers offsets without records.
+bool may_be_compacted(const Files& files) {
+  for (const auto& [name, content] : files)
+    for (std::size_t at = 0; at + frame_header_bytes <= content.size(); at += frame_alignment)
+      if (const FrameHeader header = load_frame_header(content.data() + at);
+          header.magic == frame_magic_sealed && header.is_compacted())
+        return true;
+  return false;
+}
+
+// `gaps`: there may be offsets that a salvage has found to be lost, of which nothing is told any more, or that have been
+// compacted away.
 ReadBack read_all(const Log& log, bool trusted, bool gaps = false) {
   ReadBack read;
   const std::uint64_t start = log.start_offset().value;
@@ -239,6 +250,25 @@ ReadBack read_all(const Log& log, bool trusted, bool gaps = false) {
   }
 }
 
+// The same without times of append, which compaction changes to those of later frames.
+Records read_plain(const Log& log) {
+  constexpr int errors_max = 64;
+  Records records;
+  Reader reader = log.reader(log.start_offset());
+  for (int errors = 0; errors < errors_max;) {
+    const auto record = reader.next();
+    if (record && !*record) break;
+    if (!record) {
+      ++errors;
+      continue;
+    }
+    RecordView plain = **record;
+    plain.append_time = {};
+    records.emplace(plain.offset.value, hash_of(plain));
+  }
+  return records;
+}
+
 // Some of the same by themselves, and by time.
 void check_seeking(const Log& log, const ReadBack& read, bool trusted) {
   const std::size_t step = std::max<std::size_t>(1, read.records.size() / 6);
@@ -271,7 +301,10 @@ bool agree(const Records& a, const Records& b) {
 class Run {
  public:
   Run(Image image, std::uint8_t mode)
-      : files_(std::move(image.files)), trusted_(image.trusted), mode_(mode) {}
+      : files_(std::move(image.files)),
+        trusted_(image.trusted),
+        mode_(mode),
+        gaps_(may_be_compacted(files_)) {}
 
   void all() {
     look();
@@ -314,8 +347,8 @@ class Run {
     {
       const auto log = Log::open(storage, reading);
       if (log) {
-        before_ = read_all(*log, trusted());
-        must(read_all(*log, trusted()) == *before_, "reading twice reads the same");
+        before_ = read_all(*log, trusted(), gaps_);
+        must(read_all(*log, trusted(), gaps_) == *before_, "reading twice reads the same");
         if (trusted() || (intact_ && verified->torn.empty()))
           check_seeking(*log, *before_, trusted());
         (void)log->segments();
@@ -340,7 +373,7 @@ class Run {
       must(copy_files(*storage) == files_, "a log that is refused is left as it is");
       return;
     }
-    Records records = read_all(*log, trusted()).records;
+    Records records = read_all(*log, trusted(), gaps_).records;
     if (before_) must(agree(records, before_->records), "whoever reads, reads the same");
     if (!append(*log, records)) return;
     const auto closed = log->close();
@@ -349,11 +382,23 @@ class Run {
     log = Log::open(storage, options());
     must(log || !trusted(), "what was closed can be opened");
     if (!log) return;
-    const ReadBack again = read_all(*log, trusted());
+    const ReadBack again = read_all(*log, trusted(), gaps_);
     must(agree(again.records, records) || !trusted(), "reopening changes no record");
     must(again.stuck || again.records == records || !trusted(),
          "all that was there is there after reopening");
     must(append(*log, records) || !trusted(), "and so it goes on");
+    compact(*log);
+  }
+
+  void compact(Log& log) const {
+    const Records before = read_plain(log);
+    const auto compacted = log.compact();
+    must(compacted || !trusted(), "a log can be compacted");
+    (void)read_all(log, trusted(), true);
+    const Records left = read_plain(log);
+    must(agree(left, before) || !trusted(), "compaction changes no record");
+    for (const auto& [offset, hash] : left)
+      must(before.contains(offset) || !trusted(), "and makes none");
   }
 
   // False if the log takes nothing.
@@ -420,6 +465,7 @@ class Run {
   Files files_;
   bool trusted_;
   std::uint8_t mode_;
+  bool gaps_;
   std::optional<ReadBack> before_{};
   bool intact_ = false;  // by what verify says
 };

@@ -1,5 +1,5 @@
 // Logs written by released versions of the format open for ever. v1/closed was closed properly, v1/crashed
-// is what a killed process left, with a torn tail.
+// is what a killed process left, with a torn tail, v1/compacted was compacted and grew on.
 //
 // What makes the records below must never change. A new format gets a directory of its own:
 // run the hidden test case "[.regenerate]" once, and commit what it writes.
@@ -135,6 +135,26 @@ Files make_crashed() {
   return files;
 }
 
+// Records of few keys, whose sealed segments were compacted once and grew on.
+OwnedRecord keyed_record(std::uint64_t offset) {
+  OwnedRecord record = golden_record(offset);
+  record.key = "key " + std::to_string(offset * 7 % 40);
+  return record;
+}
+
+Files make_compacted() {
+  const auto storage = make_memory_storage();
+  Log log = open_log(storage, golden_options());
+  for (std::uint64_t offset = first; offset < closed_end; ++offset) {
+    const OwnedRecord record = keyed_record(offset);
+    REQUIRE(log.append(Batch(record).front(), {offset % 5 == 0 ? Ack::disk : Ack::os}));
+    if (offset == first + 400) REQUIRE(log.compact());
+  }
+  REQUIRE(log.tick());
+  REQUIRE(log.close());
+  return copy_files(*storage);
+}
+
 Files read_golden(const char* name) {
   const auto storage = open_file_storage(golden(name), false);
   INFO((storage ? std::string() : storage.error().message()));
@@ -201,9 +221,53 @@ TEST_CASE("golden: a crashed log of format 1 is recovered", "[golden]") {
   CHECK(report.records_scanned == crashed_end - first);
 }
 
+TEST_CASE("golden: a compacted log of format 1 holds the latest of each key", "[golden]") {
+  const Files files = read_golden("compacted");
+  const auto storage = memory_with(files);
+  const auto report = verify(*storage);
+  REQUIRE(report);
+  CHECK(report->intact());
+  CHECK(report->stale_indexes.empty());
+  Log log = open_log(storage, golden_options());
+  CHECK(log.recovery().clean);
+  CHECK(log.start_offset() == Offset{first});
+  CHECK(log.end_offset().value == closed_end);
+  std::uint64_t compacted = 0;
+  REQUIRE(dump(*storage, [&](const FrameInfo& frame) {
+    if (frame.flags == 16) ++compacted;
+    return true;
+  }));
+  CHECK(compacted > 0);
+  std::uint64_t read = 0;
+  Reader reader = log.reader({first});
+  for (const RecordView& record : reader) {
+    REQUIRE(difference(record, keyed_record(record.offset.value)) == "");
+    ++read;
+  }
+  REQUIRE(reader.status());
+  CHECK(read < closed_end - first);
+  CHECK(read >= 40);
+  REQUIRE(log.compact());
+  REQUIRE(log.append({.key = bytes("more"), .value = bytes("more")}));
+}
+
+TEST_CASE("golden: a compacted log of format 1 is written byte for byte", "[golden]") {
+  Files expected = read_golden("compacted");
+  expected.erase("LOCK");
+  Files made = make_compacted();
+  made.erase("LOCK");
+  REQUIRE(made.size() == expected.size());
+  for (const auto& [name, content] : expected) {
+    CAPTURE(name);
+    REQUIRE(made.contains(name));
+    CHECK(made.at(name) == content);
+  }
+}
+
 TEST_CASE("golden: write the files anew", "[.regenerate]") {
   for (const auto& [name, files] :
-       {std::pair("closed", make_closed()), std::pair("crashed", make_crashed())}) {
+       {std::pair("closed", make_closed()), std::pair("crashed", make_crashed()),
+        std::pair("compacted", make_compacted())}) {
     std::filesystem::remove_all(golden(name));
     std::filesystem::create_directories(golden(name));
     const auto storage = open_file_storage(golden(name), false);

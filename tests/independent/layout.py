@@ -15,9 +15,12 @@ FRAME_HEADER_SIZE = 56
 INDEX_HEADER_SIZE = 64
 SEGMENT_BEGIN, SEGMENT_END, GAP = 1, 2, 3
 CONTROL_FIELDS = {SEGMENT_BEGIN: 3, SEGMENT_END: 0, GAP: 2}
-COMPRESSED_FLAG, CONTROL_FLAG = 2, 4
+COMPRESSED_FLAG, CONTROL_FLAG, COMPACTED_FLAG = 2, 4, 16
 GZIP, SNAPPY, LZ4, ZSTD = 1, 2, 3, 4
 NATIVE_SIZE_MAX = 1 << 30
+COMPACTED_PREFIX_SIZE = 16
+COMPACTED_SPAN_MAX = 1 << 31
+COMPACTED_ID = 1 << 63
 CLEAN_FLAG, SALVAGING_FLAG = 1, 2
 LAG_SAYS_NOTHING = 0xFFFFFFFF
 RUNNING_CHECK_FACTOR = 0x9E3779B97F4A7C15
@@ -74,6 +77,15 @@ class Entry(NamedTuple):
     sealed: int
 
 
+class Replaced(NamedTuple):
+    """What a compacted segment stands for."""
+
+    id: int  # the compacted one's
+    span: int
+    last_id: int
+    last_end: int
+
+
 @dataclass
 class Manifest:
     log_id: bytes
@@ -84,28 +96,36 @@ class Manifest:
     append_time: int
     epochs: list[Epoch]
     segments: list[Entry]
+    replaced: dict[int, Replaced]  # by id of the compacted segment
 
     def epoch_at(self, offset: int) -> int | None:
         return next((e.epoch for e in reversed(self.epochs) if e.first_offset <= offset), None)
 
 
 def read_manifest(data: bytes) -> Manifest:
-    layout = struct.Struct("<8sII16sQQQIIIIQQQq16s")
+    layout = struct.Struct("<8sII16sQQQIIIIQQQqQII")
     require(len(data) >= layout.size + 8, "it is missing or cut short")
     (magic, version, size, log_id, _generation, start, next_id, flags, epochs, segments, dropped,
-     next_offset, next_sequence, next_position, append_time, zero) = layout.unpack_from(data)
+     next_offset, next_sequence, next_position, append_time, cleaned, compacted, zero) = layout.unpack_from(data)
     require(xxh3(data[:-8]) == int.from_bytes(data[-8:], "little"), "its check does not match")
-    require(magic == b"VARVEMAN" and version == 1 and is_blank(zero), "it is of another format", Unknown)
+    require(magic == b"VARVEMAN" and version == 1 and zero == 0, "it is of another format", Unknown)
     require(flags <= CLEAN_FLAG | SALVAGING_FLAG, "it has unknown flags", Unknown)
     require(not flags & SALVAGING_FLAG, "a salvage is under way")
     epoch_table, end = unpack_table("<IIQ", data, layout.size, epochs)
     segment_table, end = unpack_table("<QQQQQQqII", data, end, segments)
     dropped_table, end = unpack_table("<QQ", data, end, dropped)
+    replaced_table, end = unpack_table("<QQQQ", data, end, compacted)
     require(size == len(data) == end + 8, "it does not have the size that it gives")
     manifest = Manifest(log_id, bool(flags & CLEAN_FLAG), start, next_id, (next_offset, next_sequence, next_position),
-                        append_time, [Epoch(*e) for e in epoch_table], [Entry(*s) for s in segment_table])
+                        append_time, [Epoch(*e) for e in epoch_table], [Entry(*s) for s in segment_table],
+                        {r[0]: Replaced(*r) for r in replaced_table})
+    require(cleaned < 1 << 63, "it is clean up to where no offset is")
+    listed = [entry.id for entry in manifest.segments if entry.id & COMPACTED_ID and entry.sealed == 1]
+    in_order = [id for id in listed if id in manifest.replaced]
+    require(in_order == [r[0] for r in replaced_table], "it does not list who replaced what")
     ids = [entry.id for entry in manifest.segments] + [id for id, _ in dropped_table]
-    require(len(set(ids)) == len(ids) and all(0 < id < next_id for id in ids), "its segments' ids are wrong")
+    require(len(set(ids)) == len(ids) and all(
+        id & COMPACTED_ID or 0 < id < next_id for id in ids), "its segments' ids are wrong")
     require(all(entry.sealed == 1 for entry in manifest.segments[:-1]), "a segment before the last is unsealed")
     require(all(entry.sealed <= 1 for entry in manifest.segments), "a segment has unknown flags", Unknown)
     ascend = all(a.epoch < b.epoch and a.first_offset <= b.first_offset
@@ -203,6 +223,9 @@ class Frame:
     header: FrameHeader
     end: int  # behind its padding
     records: list[Record] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)  # of these
+    end_offset: int = 0
+    sequences: int = 0  # numbers that it takes up
     control: int | None = None
     fields: tuple[int, ...] = ()
 
@@ -220,14 +243,14 @@ def read_frame_header(data: bytes, pos: int, salt: int) -> tuple[FrameHeader, in
         raw = raw[:8] + bytes(8) + raw[16:40] + bytes(4) + raw[44:48] + bytes(8)
     hash = xxh3(raw[4:], salt + pos)
     require(header.check == hash & 0xFFFFFFFF, "a frame's header is damaged")
-    known = header.version == 1 and header.flags in (0, COMPRESSED_FLAG, CONTROL_FLAG)
+    known = header.version == 1 and header.flags in (0, COMPRESSED_FLAG, CONTROL_FLAG, COMPACTED_FLAG)
     require(known, "a frame of another format", Unknown)
     return header, hash
 
 
 def durable_end(header: FrameHeader, pos: int, salt: int) -> int | None:
     """Up to where in its file a frame proves the log to be durable; below 0 is in the segments before."""
-    lag = header.lag
+    lag = LAG_SAYS_NOTHING if header.flags & COMPACTED_FLAG else header.lag
     if header.is_open:
         lag, check = header.body_check & 0xFFFFFFFF, header.body_check >> 32
         if check != xxh3(lag.to_bytes(4, "little"), salt + pos) >> 32:
@@ -240,23 +263,48 @@ def read_frame(data: bytes, pos: int, salt: int) -> Frame:
     begin = pos + FRAME_HEADER_SIZE
     body = data[begin : begin + header.size]
     require(len(body) == header.size, "a frame runs out of its file")
-    frame = Frame(header, begin + (header.size + 7) // 8 * 8)
+    frame = Frame(header, begin + (header.size + 7) // 8 * 8, end_offset=header.base_offset)
     if header.is_open:
         is_place = header.flags == COMPRESSED_FLAG and header.size == 0
         require(header.flags == 0 or is_place, "an open frame is not of records")
         records = read_open_body(body, header, hash)
         if records is not None:
-            frame.records = records
+            set_records(frame, records)
             return frame
         # It may have been caught while being sealed.
     require(xxh3(body) == header.body_check, "a frame's body is damaged")
     if header.flags & CONTROL_FLAG:
         frame.control, frame.fields = read_control_body(body, header)
     elif header.flags & COMPRESSED_FLAG:
-        frame.records = read_compressed_body(body, header)
+        set_records(frame, read_compressed_body(body, header))
+    elif header.flags & COMPACTED_FLAG:
+        read_compacted_body(body, frame)
     else:
-        frame.records = read_sealed_body(body, header.count, header.append_time)
+        set_records(frame, read_sealed_body(body, header.count, header.append_time))
     return frame
+
+
+def set_records(frame: Frame, records: list[Record]) -> None:
+    frame.records = records
+    frame.end_offset = frame.header.base_offset + len(records)
+    frame.offsets = list(range(frame.header.base_offset, frame.end_offset))
+    frame.sequences = 1 if records else 0
+
+
+def read_compacted_body(body: bytes, frame: Frame) -> None:
+    header, span = frame.header, frame.header.lag
+    begin = COMPACTED_PREFIX_SIZE + 4 * header.count
+    require(len(body) >= begin, "a compacted frame is cut short")
+    frame.sequences, _horizon = struct.unpack_from("<Qq", body)
+    deltas = struct.unpack_from(f"<{header.count}I", body, COMPACTED_PREFIX_SIZE)
+    require(0 < span <= COMPACTED_SPAN_MAX and frame.sequences <= span, "a compacted frame covers what it cannot")
+    require(not deltas or frame.sequences > 0, "a compacted frame has records and no number")
+    ascend = all(a < b for a, b in zip(deltas, (*deltas[1:], span)))
+    require(ascend, "the offsets in a compacted frame are out of order")
+    frame.records = read_sealed_body(body[begin:], frame.header.count, frame.header.append_time) if deltas else []
+    require(deltas or len(body) == begin, "a compacted frame without records has bytes for them")
+    frame.offsets = [header.base_offset + delta for delta in deltas]
+    frame.end_offset = header.base_offset + span
 
 
 def read_open_body(body: bytes, header: FrameHeader, hash: int) -> list[Record] | None:

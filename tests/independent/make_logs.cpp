@@ -207,6 +207,29 @@ int main(int argc, char** argv) {
     append(log, 10);
     ::_exit(0);
   });
+  for (const char* name : {"compacted", "compacted-killed", "compacted-twice"}) {
+    write_log(root / name, [](const auto& directory) {
+      varve::Log log = open(directory);
+      append(log, 1000);
+      log.compact().value();
+      append(log, 300);
+      ::_exit(0);
+    });
+    // The last sealed segment is compacted, and another begins behind it.
+    write_log(root / name, [](const auto& directory) {
+      varve::Log log = open(directory);
+      log.compact().value();
+      append(log, 300);
+      ::_exit(0);
+    });
+  }
+  write_log(root / "compacted", [](const auto& directory) { open(directory).close().value(); });
+  write_log(root / "compacted-twice", [](const auto& directory) {
+    varve::Log log = open(directory);
+    log.compact().value();
+    log.compact().value();
+    log.close().value();
+  });
   write_log(root / "last", [](const auto& directory) {
     varve::Log log = open(directory, varve::offset_max.value - 10);
     append(log, 10);

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from layout import (FRAME_HEADER_SIZE, GAP, INDEX_HEADER_SIZE, LEAST_I64, SEGMENT_BEGIN, SEGMENT_END,
+from layout import (COMPACTED_ID, FRAME_HEADER_SIZE, GAP, INDEX_HEADER_SIZE, LEAST_I64, SEGMENT_BEGIN, SEGMENT_END,
                     SEGMENT_HEADER_SIZE, Entry, Frame, Invalid, Record, Segment, Unknown, durable_end, is_blank,
                     read_frame_header, read_index, read_manifest, require)
 
@@ -84,7 +84,7 @@ class LogReader:
 
     def all_records(self) -> Iterator[Read]:
         for entry in self.manifest.segments:
-            segment = self.open_segment(entry.base_offset)
+            segment = self.open_listed(entry)
             self.check_begin(entry, segment)
             known_end = entry.end if entry.sealed or self.manifest.clean else None
             yield from self.walk(segment, known_end)
@@ -94,6 +94,18 @@ class LogReader:
             while successor := self.successor():
                 yield from self.walk(successor, None)
             self.check_nothing_durable_follows()
+
+    def open_listed(self, entry: Entry) -> Segment:
+        """A compacted segment may still stand under the name that it was written with."""
+        other = f"{entry.base_offset:020}.compact"
+        if entry.id & COMPACTED_ID and other in self.files:
+            try:
+                segment = Segment(other, self.files[other], self.manifest.log_id)
+                if segment.id == entry.id:
+                    return segment
+            except Invalid:
+                pass
+        return self.open_segment(entry.base_offset)
 
     def open_segment(self, base_offset: int) -> Segment:
         name = f"{base_offset:020}.log"
@@ -133,15 +145,16 @@ class LogReader:
             if not frame.header.is_open and not is_blank(segment.data[padding : frame.end]):
                 raise Damage(segment.name, padding, "a frame's padding is not zero")
             walk.frames[walk.pos] = (self.offset, walk.newest)
-            for index, record in enumerate(frame.records):
+            for offset, record in zip(frame.offsets, frame.records):
                 walk.newest = max(walk.newest, record.timestamp)
-                yield Read(self.offset + index, frame.header.epoch, record)
+                yield Read(offset, frame.header.epoch, record)
             self.go_behind(frame)
             walk.pos, walk.last = frame.end, frame
         if end is not None and walk.pos != end:
             raise Damage(segment.name, walk.pos, "the segment ends too early")
         self.check_index(walk)
-        self.position += walk.pos
+        replaced = self.manifest.replaced.get(segment.id)
+        self.position += replaced.span if replaced else walk.pos
 
     def check_follows(self, frame: Frame, walk: Walk, before: Walk | None) -> None:
         header, segment = frame.header, walk.segment
@@ -153,7 +166,7 @@ class LogReader:
             position, *named = frame.fields
             require(position == self.position, "a segment begins at another position of the log")
             salvaged = segment.salvaged or before and before.segment.salvaged
-            fits = before is None or salvaged or named == [before.segment.id, before.pos]
+            fits = before is None or salvaged or named == self.named(before)
             require(fits, "a segment names another one before it")
         if frame.control == GAP:
             offset, sequence = frame.fields
@@ -173,8 +186,8 @@ class LogReader:
     def go_behind(self, frame: Frame) -> None:
         if frame.control is None:
             self.append_time, self.epoch = frame.header.append_time, frame.header.epoch
-            self.offset += len(frame.records)
-            self.sequence += 1
+            self.offset = frame.end_offset
+            self.sequence += frame.sequences
         elif frame.control == GAP:
             self.offset, self.sequence = frame.fields
 
@@ -198,13 +211,13 @@ class LogReader:
             raise Damage(segment.name, rest, "there is something behind the end")
 
     def check_index(self, walk: Walk) -> None:
-        name = walk.segment.name.replace(".log", ".idx")
+        name = walk.segment.name[:20] + ".idx"
         if name not in self.files:
             return
         try:
             index = read_index(self.files[name], self.manifest.log_id)
             if index.segment_id != walk.segment.id:
-                return  # it is of a segment that a salvage has replaced
+                return  # it is of a segment that was replaced
             # The segment may have been appended to since.
             require(index.segment_end in (walk.pos, *walk.frames), "it ends where no frame does")
         except Invalid as invalid:
@@ -216,6 +229,11 @@ class LogReader:
                 raise Damage(name, INDEX_HEADER_SIZE + 24 * i, "an entry does not fit the segment's frames")
             last_position = position
 
+    def named(self, walk: Walk) -> list[int]:
+        """What the segment behind one names as the one before it."""
+        replaced = self.manifest.replaced.get(walk.segment.id)
+        return [replaced.last_id, replaced.last_end] if replaced else [walk.segment.id, walk.pos]
+
     def successor(self) -> Segment | None:
         """The segment behind the last one walked, which the manifest does not list."""
         name = f"{self.offset:020}.log"
@@ -225,7 +243,7 @@ class LogReader:
         if segment.id < self.manifest.next_id or segment.begin is None:
             return None
         position, *named = segment.begin
-        fits = self.last is None or named == [self.last.segment.id, self.last.pos]
+        fits = self.last is None or named == self.named(self.last)
         return segment if fits and position == self.position else None
 
     def check_nothing_durable_follows(self) -> None:
@@ -263,7 +281,7 @@ def durable_ends(segment: Segment, begin: int, base_position: int) -> Iterator[i
 
 def load(directory: Path) -> dict[str, bytes]:
     """The files that are the log. Whatever else is there holds nothing of it."""
-    part = re.compile(r"MANIFEST|\d{20}\.(log|idx)")
+    part = re.compile(r"MANIFEST|\d{20}\.(log|idx|compact)")
     return {path.name: path.read_bytes() for path in directory.iterdir() if part.fullmatch(path.name)}
 
 

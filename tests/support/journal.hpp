@@ -1,5 +1,6 @@
 // Journal: what a log was asked and what it answered, to hold it to that after a crash. Records carry a number
-// of their own, so that whatever is found can be told: lost, doubled, torn or changed.
+// of their own, so that whatever is found can be told: lost, doubled, torn or changed. In a log that is compacted they
+// share keys, and what was superseded may be gone.
 #pragma once
 
 #include <algorithm>
@@ -24,13 +25,19 @@ enum class Survived : std::uint8_t {
 
 class Journal {
  public:
-  explicit Journal(std::uint64_t seed, WorkloadOptions options = {})
-      : seed_(seed), options_(options) {}
+  // `keys`: how many keys the records of a compacted log share; 0: it is not compacted.
+  explicit Journal(std::uint64_t seed, WorkloadOptions options = {}, std::uint64_t keys = 0)
+      : seed_(seed), options_(options), keys_(keys) {}
 
-  // The record with that number: its key starts with it.
+  // The record with that number: its key starts with it, or its first header is it.
   OwnedRecord numbered(std::uint64_t number) const {
     OwnedRecord record = record_at(seed_, number, options_);
-    record.key = std::to_string(number) + ":" + record.key.value_or("");
+    if (keys_ == 0) {
+      record.key = std::to_string(number) + ":" + record.key.value_or("");
+    } else {
+      record.key = std::to_string(split_mix(seed_ + number) % keys_);
+      record.headers.insert(record.headers.begin(), {"number", std::to_string(number)});
+    }
     return record;
   }
 
@@ -108,6 +115,10 @@ class Journal {
     for (const auto& [offset, entry] : acked_) {
       if (offset < start) continue;
       const auto at = found.find(offset);
+      if (at == found.end() && keys_ != 0) {
+        if (std::string what = missing(offset, entry.number, found); !what.empty()) return what;
+        continue;
+      }
       const char* ack = entry.ack == Ack::disk ? "disk" : "os";
       if (at == found.end() || at->second.number != entry.number)
         return "record " + std::to_string(entry.number) + " acknowledged (" + ack + ") at offset " +
@@ -131,6 +142,33 @@ class Journal {
     std::uint64_t end = 0;
   };
 
+  // Whether a record that is not there could be compacted away: one of its key came later, or a tombstone did and is gone
+  // as well, or it was one. What came before it cannot be there then.
+  std::string missing(std::uint64_t offset, std::uint64_t number,
+                      const std::map<std::uint64_t, Entry>& found) const {
+    const OwnedRecord record = numbered(number);
+    const std::string here =
+        "record " + std::to_string(number) + " at offset " + std::to_string(offset);
+    bool superseded = !record.value;
+    for (const auto& [other, entry] : found) {
+      if (numbered(entry.number).key != record.key) continue;
+      if (other < offset) return here + " is gone, but not the one before it of the same key";
+      superseded = true;
+    }
+    for (std::uint64_t later = number + 1; later < next_ && !superseded; ++later) {
+      const OwnedRecord other = numbered(later);
+      superseded = other.key == record.key && !other.value;
+    }
+    return superseded ? "" : here + ", the latest of its key, is gone";
+  }
+
+  std::uint64_t number_of(const RecordView& record) const {
+    const std::string_view digits = keys_ == 0 || record.headers.empty()
+                                        ? text(*record.key)
+                                        : text((*record.headers.begin()).value.value());
+    return std::strtoull(std::string(digits).c_str(), nullptr, 10);
+  }
+
   // Offsets are dense, numbers rise, bytes are what they were, batches are whole.
   std::string read(const Log& log, std::uint64_t start,
                    std::map<std::uint64_t, Entry>& found) const {
@@ -139,19 +177,21 @@ class Journal {
     Reader reader = log.reader({start});
     for (const RecordView& record : reader) {
       const std::string here = " at offset " + std::to_string(offset);
+      const bool hole = keys_ != 0 && record.offset.value > offset;
+      if (hole) offset = record.offset.value;
       if (record.offset.value != offset)
         return "offset " + std::to_string(record.offset.value) + " comes" + here;
       if (!record.key) return "a record that nobody appended" + here;
-      const std::uint64_t number =
-          std::strtoull(std::string(text(*record.key)).c_str(), nullptr, 10);
+      const std::uint64_t number = number_of(record);
       if (std::string what = difference(record, numbered(number)); !what.empty())
         return what + here;
       if (before && number <= *before) return "a record came twice or out of order" + here;
-      if (!follows(before, number)) return "a batch was torn" + here;
+      if (!hole && !follows(before, number)) return "a batch was torn" + here;
       found[offset++] = {number, Ack::disk};
       before = number;
     }
     if (const auto status = reader.status(); !status) return status.error().message();
+    if (keys_ != 0 && reader.next_offset().value > offset) return {};  // the last are gone
     if (offset != log.end_offset().value)
       return "reading stopped at offset " + std::to_string(offset);
     if (before && !follows(before, std::nullopt)) return "the last batch was torn";
@@ -169,6 +209,7 @@ class Journal {
 
   std::uint64_t seed_;
   WorkloadOptions options_;
+  std::uint64_t keys_;
   std::uint64_t next_ = 0;
   std::uint64_t start_ = 0;
   std::uint64_t start_asked_ = 0;

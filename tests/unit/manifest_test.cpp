@@ -59,6 +59,44 @@ TEST_CASE("manifest: it comes back as it was", "[manifest]") {
   }
 }
 
+// The second segment is compacted.
+Manifest make_compacted() {
+  Manifest manifest = make_manifest();
+  manifest.cleaned_offset = 300;
+  manifest.segments[1].id |= compacted_id;
+  manifest.segments[1].replaced = Replaced{15'000, 5, 7'000};
+  manifest.segments[1].end_position = 6'000;
+  return manifest;
+}
+
+TEST_CASE("manifest: what a compacted segment replaced comes back as it was", "[manifest]") {
+  const auto encoded = encode_manifest(make_compacted());
+  const auto decoded = decode_manifest(encoded);
+  REQUIRE(decoded);
+  CHECK(encode_manifest(*decoded) == encoded);
+  CHECK(decoded->cleaned_offset == 300);
+  CHECK(!decoded->segments[0].replaced);
+  const SegmentMeta& compacted = decoded->segments[1];
+  CHECK(compacted.is_compacted());
+  CHECK(compacted.next_position() == decoded->segments[2].base_position);
+  CHECK(compacted.named_id() == 5);
+  CHECK(compacted.named_end() == 7'000);
+  CHECK(decoded->segments[0].named_id() == 3);
+  CHECK(decoded->segments[0].named_end() == 16'000);
+}
+
+TEST_CASE("manifest: what compacted nothing replaced nothing", "[manifest]") {
+  Manifest manifest = make_compacted();
+  manifest.segments[0].replaced = Replaced{16'000, 1, 1};
+  CHECK(!decode_manifest(encode_manifest(manifest)));
+  manifest = make_compacted();
+  manifest.segments[1].sealed = false;
+  CHECK(!decode_manifest(encode_manifest(manifest)));
+  manifest = make_compacted();
+  manifest.segments[1].replaced->span = position_max + 1;
+  CHECK(!decode_manifest(encode_manifest(manifest)));
+}
+
 TEST_CASE("manifest: any flipped bit is seen", "[manifest]") {
   auto encoded = encode_manifest(make_manifest());
   for (std::uint64_t bit = 0; bit < encoded.size() * 8; ++bit) {

@@ -168,6 +168,20 @@ inline bool decode_record(Bytes& in, std::int64_t frame_time_ms, RecordView& rec
   return true;
 }
 
+// Writes a record that stood in a frame of one time as it is to stand in a frame of another. `record` is valid; at `out`
+// there is room for it and varint_bytes_max more.
+inline std::byte* rebase_record(std::byte* out, Bytes record, std::int64_t from_ms,
+                                std::int64_t to_ms) noexcept {
+  const auto attributes = static_cast<unsigned>(record[0]);
+  Bytes rest = record.subspan(1);
+  std::uint64_t delta = static_cast<std::uint64_t>(from_ms) - static_cast<std::uint64_t>(to_ms);
+  if ((attributes & has_timestamp) != 0)
+    delta += static_cast<std::uint64_t>(unzigzag(take_varint(rest).value_or(0)));
+  *out++ = static_cast<std::byte>((attributes & ~has_timestamp) | (delta == 0 ? 0 : has_timestamp));
+  if (delta != 0) out = put_varint(out, zigzag(static_cast<std::int64_t>(delta)));
+  return put_bytes(out, rest);
+}
+
 // ---- the table of record ends ------------------------------------------------------------------
 
 constexpr std::uint32_t table_width(std::uint64_t body_bytes) noexcept {

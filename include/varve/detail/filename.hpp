@@ -19,6 +19,7 @@ inline constexpr std::string_view index_suffix = ".idx";
 inline constexpr std::string_view index_new_suffix = ".idx.new";
 inline constexpr std::string_view salvaged_mark = ".salvaged-";
 inline constexpr std::string_view salvage_new_suffix = ".log.new";
+inline constexpr std::string_view compact_suffix = ".compact";
 inline constexpr std::size_t base_offset_digits = 20;
 
 // "00000000000000524288.log": sorts by name as by offset.
@@ -32,6 +33,10 @@ inline std::string offset_name(Offset base_offset, std::string_view suffix) {
 
 inline std::string segment_name(Offset base_offset) {
   return offset_name(base_offset, segment_suffix);
+}
+// What compaction makes of a segment, until it takes that one's place.
+inline std::string compact_name(Offset base_offset) {
+  return offset_name(base_offset, compact_suffix);
 }
 inline std::string index_name(Offset base_offset) { return offset_name(base_offset, index_suffix); }
 
@@ -58,7 +63,8 @@ inline bool is_varve_name(std::string_view name) {
   return name == manifest_name || name == manifest_new_name || name == lock_name ||
          name == spare_name || name.find(salvaged_mark) != std::string_view::npos ||
          parse_offset_name(name, segment_suffix) || parse_offset_name(name, index_suffix) ||
-         parse_offset_name(name, index_new_suffix) || parse_offset_name(name, salvage_new_suffix);
+         parse_offset_name(name, index_new_suffix) || parse_offset_name(name, salvage_new_suffix) ||
+         parse_offset_name(name, compact_suffix);
 }
 
 }  // namespace varve::inline v0::detail

@@ -81,7 +81,7 @@ inline void store_segment_header(std::byte* at, const SegmentHeader& header) noe
 //   word 2   u64 base offset
 //   word 3   u64 sequence
 //   word 4   i64 append time (ms)
-//   word 5   u32 sync lag       u32 epoch
+//   word 5   u32 sync lag       u32 epoch                 (compacted: u32 span, u32 epoch)
 //   word 6   u64 body check                               (open: u32 sync lag, u32 its check)
 //
 // A frame is open while records are being added to it: each append publishes itself by one store to
@@ -101,9 +101,9 @@ enum FrameFlags : std::uint8_t {
   flag_pad = 32,  // nothing but filling
 };
 
-// Whether this version can read a frame with these flags.
-constexpr bool known_flags(std::uint8_t flags) noexcept {
-  return flags == 0 || flags == flag_control || flags == flag_compressed;
+// Whether this version can read a complete frame of that kind.
+constexpr bool is_known_kind(std::uint8_t flags) noexcept {
+  return flags == 0 || flags == flag_control || flags == flag_compressed || flags == flag_compacted;
 }
 
 // Says that a frame proves nothing about what was durable.
@@ -129,6 +129,10 @@ struct FrameHeader {
   }
   bool is_control() const noexcept { return (flags & flag_control) != 0; }
   bool is_compressed() const noexcept { return (flags & flag_compressed) != 0; }
+  bool is_compacted() const noexcept { return (flags & flag_compacted) != 0; }
+
+  // A compacted frame has the number of offsets that it covers in its place, and proves nothing.
+  std::uint32_t proven_lag() const noexcept { return is_compacted() ? sync_lag_unknown : sync_lag; }
 };
 
 inline std::uint64_t pack(std::uint32_t low, std::uint32_t high) noexcept {
@@ -206,6 +210,19 @@ inline std::uint64_t durability_word(std::uint32_t sync_lag, std::uint64_t salt,
   store_le(bytes, sync_lag);
   return pack(sync_lag, high32(checksum({bytes, 4}, salt + position.value)));
 }
+
+// ---- compacted frames --------------------------------------------------------------------------
+//
+// What is left of one or several frames: `span` offsets from the base offset on, of which `count` have a record. The body:
+//
+//   0 u64 sequences: the numbers that those frames had, from this one's on
+//   8 i64 delete horizon (ms): its tombstones may go from then on; the least i64: no compaction has seen any
+//  16 count x u32: the record's offset - base offset, ascending
+//     then records and their ends as in any other frame
+
+inline constexpr std::uint32_t compacted_prefix_bytes = 16;
+inline constexpr std::uint32_t compacted_delta_bytes = 4;
+inline constexpr std::uint64_t compacted_span_max = std::uint64_t{1} << 31;
 
 // ---- control frames ----------------------------------------------------------------------------
 //

@@ -2,9 +2,9 @@
 // there is to know of one, how its file is opened, and how its frames are walked.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -12,7 +12,7 @@
 
 #include "varve/detail/filename.hpp"
 #include "varve/detail/format.hpp"
-#include "varve/detail/native_body.hpp"
+#include "varve/detail/frame_records.hpp"
 #include "varve/detail/store.hpp"
 #include "varve/detail/try.hpp"
 #include "varve/observer.hpp"
@@ -20,8 +20,6 @@
 #include "varve/storage.hpp"
 
 namespace varve::inline v0::detail {
-
-inline constexpr std::int64_t no_time = std::numeric_limits<std::int64_t>::min();
 
 // Where a walk through the frames stands: what the next frame must say.
 struct SegmentState {
@@ -32,7 +30,24 @@ struct SegmentState {
   std::int64_t newest_ms = no_time;       // greatest timestamp of the segment's records so far
 };
 
-// All that the log remembers of a segment: as the manifest has it. 64 bytes, for a log of many.
+// What a compacted segment stands for.
+struct Replaced {
+  std::uint64_t span = 0;  // bytes that those segments took of the log's positions
+  std::uint64_t last_id =
+      0;  // the last of them, which the segment behind names as the one before it
+  std::uint64_t last_end = 0;
+};
+
+// Ids of compacted segments are random and have this bit; those of others count up without it. So compaction needs
+// none of the numbers that promise what segments the manifest may not know yet.
+inline constexpr std::uint64_t compacted_id = std::uint64_t{1} << 63;
+
+// The next id that counts up, when a segment has that one.
+inline std::uint64_t id_behind(std::uint64_t next, std::uint64_t id) noexcept {
+  return (id & compacted_id) != 0 ? next : std::max(next, id + 1);
+}
+
+// All that the log remembers of a segment: as the manifest has it.
 struct SegmentMeta {
   std::uint64_t id = 0;
   std::uint64_t base_offset = 0;
@@ -43,8 +58,18 @@ struct SegmentMeta {
   std::int64_t newest_ms = no_time;
   std::uint32_t end_position = segment_header_bytes;
   bool sealed = false;
+  std::optional<Replaced> replaced{};
 
   std::string name() const { return segment_name({base_offset}); }
+  bool is_compacted() const noexcept { return (id & compacted_id) != 0; }
+
+  // Where the segment behind it starts, counted through all segments, and what that one names.
+  std::uint64_t next_position() const noexcept {
+    return base_position + (replaced ? replaced->span : end_position);
+  }
+  std::uint64_t named_id() const noexcept { return replaced ? replaced->last_id : id; }
+  std::uint64_t named_end() const noexcept { return replaced ? replaced->last_end : end_position; }
+
   SegmentInfo info() const {
     return {name(),
             {{base_offset}, {end_offset}},
@@ -129,6 +154,17 @@ struct SegmentFile {
   }
 };
 
+// Opens the file of a listed segment. A compacted one may still stand under the name that it was written with.
+inline Result<std::shared_ptr<SegmentFile>> open_listed(StorageBackend& storage,
+                                                        const SegmentMeta& meta, LogId log) {
+  auto file = SegmentFile::open(storage, meta.name(), OpenMode::read, log, meta.id);
+  if (file || !meta.is_compacted()) return file;
+  auto other =
+      SegmentFile::open(storage, compact_name({meta.base_offset}), OpenMode::read, log, meta.id);
+  if (other) return other;
+  return SegmentFile::open(storage, meta.name(), OpenMode::read, log, meta.id);  // by now
+}
+
 struct GapBody {
   std::uint64_t next_offset = 0;
   std::uint64_t next_sequence = 0;
@@ -187,13 +223,13 @@ class SegmentWalk {
   // The greatest timestamp up to and including the frame that read() returned last.
   std::int64_t newest_ms() const noexcept { return std::max(state_.newest_ms, newest_ms_); }
 
-  // Moves over a frame that read() returned sealed or open.
+  // Moves over the frame that read() returned last, sealed or open.
   void accept(const Frame& frame) noexcept {
     state_.append_time_ms = frame.header.append_time_ms;
     state_.newest_ms = newest_ms_;
-    state_.next_offset = frame.header.base_offset + frame.count;
+    state_.next_offset = frame.end_offset();
     if (!frame.header.is_control()) {
-      if (frame.count > 0) state_.next_sequence = frame.header.sequence + 1;
+      state_.next_sequence = frame.header.sequence + sequences_;
     } else if (const auto gap = parse_gap(frame)) {
       state_.next_offset = gap->next_offset;
       state_.next_sequence = gap->next_sequence;
@@ -216,6 +252,7 @@ class SegmentWalk {
   const char* check(const Frame& frame) noexcept {
     const FrameHeader& header = frame.header;
     newest_ms_ = state_.newest_ms;
+    sequences_ = 0;
     if (ended_) return "a frame behind the segment's end";
     if (header.base_offset != state_.next_offset)
       return "the frame's base offset does not continue the frame before it";
@@ -224,7 +261,7 @@ class SegmentWalk {
     if (header.append_time_ms < state_.append_time_ms && state_.append_time_ms != no_time)
       return "the frame's time is before that of the frame before it";
     if (header.base_offset > offset_max.value ||
-        frame.count > offset_max.value - header.base_offset)
+        frame.end_offset() - header.base_offset > offset_max.value - header.base_offset)
       return "the frame's offsets exceed what an offset can be";
     if (header.is_control()) return check_control(frame);
     return check_records(frame);
@@ -255,22 +292,22 @@ class SegmentWalk {
     if (frame.header.is_compressed() && frame.state == FrameState::sealed) {
       const auto prefix = parse_compressed_prefix(frame.body, frame.count);
       if (!prefix) return "the frame's compressed body is malformed";
+      sequences_ = 1;
       newest_ms_ = std::max(newest_ms_, prefix->newest_ms);
       return nullptr;
     }
-    Bytes records = frame.body;
-    std::optional<Body> body;
-    if (frame.state == FrameState::sealed) {
-      body = Body::parse(frame.body, frame.count);
-      if (!body) return "the frame's table of records is malformed";
-      records = body->records();
-    }
+    const auto body = FrameRecords::parse(frame);
+    if (!body) return "the frame's table of records is malformed";
+    if (const char* wrong = body->check_span(frame.end_offset() - frame.header.base_offset))
+      return wrong;
+    sequences_ = body->sequences();
+    Bytes records = body->records();
     const std::size_t size = records.size();
     RecordView record;
     for (std::uint32_t i = 0; i < frame.count; ++i) {
       if (!decode_record(records, frame.header.append_time_ms, record))
         return "a record in the frame is malformed";
-      if (body && body->end_of(i) != size - records.size())
+      if (body->has_ends() && body->end_of(i) != size - records.size())
         return "the frame's table does not match its records";
       newest_ms_ = std::max(newest_ms_, record.timestamp.time_since_epoch().count());
     }
@@ -280,6 +317,7 @@ class SegmentWalk {
   FrameReader frames_;
   SegmentState state_;
   std::int64_t newest_ms_ = no_time;
+  std::uint64_t sequences_ = 0;  // that the frame that read() returned last takes up
   bool ended_ = false;
 };
 

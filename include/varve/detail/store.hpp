@@ -180,6 +180,11 @@ struct Frame {
   const char* what = "";      // of a bad frame: what is wrong with it
 
   Position end() const noexcept { return position + header.frame_bytes(); }
+
+  // Behind the last offset that it covers. Needs the header only.
+  std::uint64_t end_offset() const noexcept {
+    return header.base_offset + (header.is_compacted() ? header.sync_lag : count);
+  }
   bool good() const noexcept { return state == FrameState::sealed || state == FrameState::open; }
 };
 
@@ -284,7 +289,10 @@ class FrameReader {
 
   // What is intact but of another version is not damage.
   static Result<void> check_known(const FrameHeader& header) {
-    if (header.version == format_version && known_flags(header.flags)) return {};
+    const bool open = header.magic == frame_magic_open;
+    if (header.version == format_version && is_known_kind(header.flags) &&
+        !(open && header.is_compacted()))
+      return {};
     return Error(Errc::unsupported_format, "a frame of version " + std::to_string(header.version) +
                                                " with flags " + std::to_string(header.flags));
   }
@@ -364,7 +372,39 @@ struct FrameFields {
   std::int64_t append_time_ms = 0;
   std::uint32_t epoch = 0;
   std::uint8_t flags = 0;
+
+  FrameHeader header() const noexcept {
+    FrameHeader header;
+    header.version = format_version;
+    header.flags = flags;
+    header.base_offset = base_offset;
+    header.sequence = sequence;
+    header.append_time_ms = append_time_ms;
+    header.epoch = epoch;
+    return header;
+  }
 };
+
+// What a header says of its frame's body.
+struct BodySum {
+  BodySum(std::uint32_t size, std::uint64_t sum) noexcept : bytes(size), check(sum) {}
+  explicit BodySum(Bytes body) noexcept
+      : bytes(static_cast<std::uint32_t>(body.size())), check(checksum(body)) {}
+
+  std::uint32_t bytes;
+  std::uint64_t check;
+};
+
+// Completes a header for a frame that stands at `position`. `sync_lag`: of a compacted one, its span.
+inline void seal_header(FrameHeader& header, BodySum body, std::uint32_t count,
+                        std::uint32_t sync_lag, std::uint64_t salt, Position position) noexcept {
+  header.magic = frame_magic_sealed;
+  header.body_bytes = body.bytes;
+  header.count = count;
+  header.sync_lag = sync_lag;
+  header.body_check = body.check;
+  header.check = low32(header_hash(header, salt, position));
+}
 
 // Appends frames into a mapped file. One thread at a time; readers may follow along.
 //
@@ -396,14 +436,8 @@ class StoreWriter {
   // (Re)starts the open frame, which must be empty.
   void open(const FrameFields& fields, std::uint32_t sync_lag) noexcept {
     VARVE_ASSERT(ends_.empty());
-    header_ = FrameHeader{};
+    header_ = fields.header();
     header_.magic = frame_magic_open;
-    header_.version = format_version;
-    header_.flags = fields.flags;
-    header_.base_offset = fields.base_offset;
-    header_.sequence = fields.sequence;
-    header_.append_time_ms = fields.append_time_ms;
-    header_.epoch = fields.epoch;
     running_ = open_header_hash(header_, salt_, position_);
     header_.check = low32(running_);
     header_.count = high32(running_);
@@ -452,13 +486,13 @@ class StoreWriter {
     const std::uint32_t width = table_width(size);
     std::byte* table = tail();
     for (std::uint32_t i = 0; i < count; ++i) put_end(table, width, i, ends_[i]);
-    finish(size, count, sync_lag,
-           checksum({at(position_) + frame_header_bytes, static_cast<std::size_t>(size)}));
+    finish(BodySum(Bytes(at(position_) + frame_header_bytes, static_cast<std::size_t>(size))), count,
+           sync_lag);
     ends_.clear();
     open_bytes_ = 0;
   }
 
-  // Writes a whole frame at the end, in place of the open one, which must be empty.
+  // Writes a whole frame at the end, in place of the open one, which must be empty. See seal_header().
   void write(const FrameFields& fields, Bytes body, std::uint32_t count,
              std::uint32_t sync_lag) noexcept {
     write(fields, body, count, sync_lag, checksum(body));
@@ -469,14 +503,8 @@ class StoreWriter {
              std::uint64_t body_check) noexcept {
     VARVE_ASSERT(ends_.empty());
     put_bytes(at(position_) + frame_header_bytes, body);
-    header_ = FrameHeader{};
-    header_.version = format_version;
-    header_.flags = fields.flags;
-    header_.base_offset = fields.base_offset;
-    header_.sequence = fields.sequence;
-    header_.append_time_ms = fields.append_time_ms;
-    header_.epoch = fields.epoch;
-    finish(body.size(), count, sync_lag, body_check);
+    header_ = fields.header();
+    finish({static_cast<std::uint32_t>(body.size()), body_check}, count, sync_lag);
   }
 
  private:
@@ -484,15 +512,9 @@ class StoreWriter {
 
   // The stores that make a sealed frame of what stands at position_, in an order that leaves something
   // valid behind wherever the process dies: FrameReader::read_open takes either form.
-  void finish(std::uint64_t body_bytes, std::uint32_t count, std::uint32_t sync_lag,
-              std::uint64_t body_check) noexcept {
+  void finish(BodySum body, std::uint32_t count, std::uint32_t sync_lag) noexcept {
     std::byte* frame = at(position_);
-    header_.magic = frame_magic_sealed;
-    header_.body_bytes = static_cast<std::uint32_t>(body_bytes);
-    header_.count = count;
-    header_.sync_lag = sync_lag;
-    header_.body_check = body_check;
-    header_.check = low32(header_hash(header_, salt_, position_));
+    seal_header(header_, body, count, sync_lag, salt_, position_);
     store_release(frame + 48, header_.body_check);
     store_release(frame + 40, pack(header_.sync_lag, header_.epoch));
     store_release(frame + 32, static_cast<std::uint64_t>(header_.append_time_ms));
@@ -500,7 +522,7 @@ class StoreWriter {
     store_release(frame + 16, header_.base_offset);
     store_release(frame + 8, pack(header_.body_bytes, header_.count));
     store_word0(frame);
-    position_ = position_ + frame_header_bytes + align_frame(body_bytes);
+    position_ = position_ + frame_header_bytes + align_frame(header_.body_bytes);
   }
 
   void store_header() noexcept {
