@@ -1,6 +1,7 @@
 // The subcommands: what each was told, and the functions that do them.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -45,6 +46,14 @@ struct TrimCommand {
   bool json = false;
 };
 
+struct CompactCommand {
+  std::filesystem::path directory{};
+  std::optional<std::uint64_t> key_map_bytes{};
+  std::optional<std::chrono::milliseconds> delete_retention{};
+  bool dry_run = false;
+  bool json = false;
+};
+
 struct StatsCommand {
   std::filesystem::path directory{};
   bool json = false;
@@ -82,6 +91,7 @@ Exit run_verify(const LookCommand& command);
 Exit run_dump(const LookCommand& command);
 Exit run(const SalvageCommand& command);
 Exit run(const TrimCommand& command);
+Exit run(const CompactCommand& command);
 Exit run(const StatsCommand& command);
 Exit run(const BenchCommand& command);
 Exit run_backup(const CopyCommand& command);

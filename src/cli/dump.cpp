@@ -24,9 +24,9 @@ std::string line_of(const FrameInfo& frame) {
                     "{:<13} seq {} epoch {} offsets [{}, {}) body {}{} lag {} flags {:02x} v{} "
                     "header {:08x} check {:016x} at {}",
                     frame.kind, frame.sequence, frame.epoch.value, frame.base_offset.value,
-                    frame.base_offset.value + frame.records, frame.body_bytes, packed,
-                    frame.sync_lag, frame.flags, frame.version, frame.header_check,
-                    frame.body_check, to_text(frame.append_time));
+                    frame.end_offset.value, frame.body_bytes, packed, frame.sync_lag, frame.flags,
+                    frame.version, frame.header_check, frame.body_check,
+                    to_text(frame.append_time));
 }
 
 }  // namespace

@@ -142,6 +142,24 @@ Json json_of(const SnapshotReport& report) {
           {"bytes_copied", report.bytes_copied}};
 }
 
+Json json_of(const CompactionReport& report) {
+  return {{"dry_run", report.dry_run},
+          {"passes", report.passes},
+          {"cleaned", report.cleaned.value},
+          {"segments_before", report.segments_before},
+          {"segments_after", report.segments_after},
+          {"segments_left_alone", report.segments_left_alone},
+          {"bytes_before", report.bytes_before},
+          {"bytes_after", report.bytes_after},
+          {"records_before", report.records_before},
+          {"records_removed", report.records_removed},
+          {"tombstones_removed", report.tombstones_removed},
+          {"tombstones_kept", report.tombstones_kept},
+          {"keys", report.keys},
+          {"key_map_bytes", report.key_map_bytes},
+          {"took_ms", report.took.count()}};
+}
+
 Json json_of(const FrameInfo& frame) {
   return {{"file", json_of(frame.file)},
           {"position", frame.position.value},
@@ -155,6 +173,7 @@ Json json_of(const FrameInfo& frame) {
           {"codec", frame.codec ? Json(to_text(*frame.codec)) : Json()},
           {"bytes_before_compression", frame.codec ? Json(frame.bytes_before_compression) : Json()},
           {"base_offset", frame.base_offset.value},
+          {"end_offset", frame.end_offset.value},
           {"sequence", frame.sequence},
           {"append_time", json_of(frame.append_time)},
           {"epoch", frame.epoch.value},

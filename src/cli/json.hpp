@@ -36,6 +36,7 @@ Json json_of(const RecoveryReport& report);
 Json json_of(const VerifyReport& report);
 Json json_of(const FrameInfo& frame);
 Json json_of(const SnapshotReport& report);
+Json json_of(const CompactionReport& report);
 
 template <class T>
 Json json_of(const std::vector<T>& items) {

@@ -19,7 +19,7 @@ namespace varve::cli {
 namespace {
 
 constexpr const char* footer =
-    R"(All but append, bench, salvage and trim leave DIR as it is, and work beside a writer.
+    R"(All but append, bench, compact, salvage and trim leave DIR as it is, and work beside a writer.
 
 Times are RFC 3339, as in @2024-02-29T12:30:00.250Z or @2024-02-29T13:30:00+01:00; a date
 alone is its midnight in UTC. JSON is one object a line; bytes that are not valid UTF-8 are
@@ -47,6 +47,7 @@ struct CommandLine {
   SalvageCommand salvage{};
   CopyCommand copy{};
   TrimCommand trim{};
+  CompactCommand compact{};
   StatsCommand stats{};
   BenchCommand bench{};
   std::function<Exit()> chosen{};
@@ -154,6 +155,30 @@ void add_trim(CLI::App& app, CommandLine& line) {
   command.callback([&line] { line.chosen = [&line] { return run(line.trim); }; });
 }
 
+void add_compact(CLI::App& app, CommandLine& line) {
+  CLI::App& command = add_command(
+      app, "compact",
+      "Keep only the latest record of each key in the sealed segments, with its offset; tombstones "
+      "(keys without a value) go when their time is over",
+      line.compact.directory);
+  add_parsed(
+      command, "--key-map-bytes", line.compact.key_map_bytes,
+      [](const std::string& text) { return parse_count(text, 1, UINT64_MAX); }, "N",
+      "Remember keys in at most N bytes at a time (default: 64 MiB)");
+  add_parsed(
+      command, "--delete-retention", line.compact.delete_retention,
+      [](const std::string& text) {
+        constexpr std::uint64_t most = 1'000'000'000;
+        return parse_count(text, 0, most).transform([](std::uint64_t seconds) {
+          return std::chrono::milliseconds(std::chrono::seconds(seconds));
+        });
+      },
+      "SECONDS", "How long a tombstone stays from when it is seen first (default: a day)");
+  command.add_flag("--dry-run", line.compact.dry_run, "Only say what would go");
+  command.add_flag("--json", line.compact.json, "Print JSON");
+  command.callback([&line] { line.chosen = [&line] { return run(line.compact); }; });
+}
+
 void add_stats(CLI::App& app, CommandLine& line) {
   CLI::App& command =
       add_command(app, "stats", "Show how large the log is, and where it begins and ends",
@@ -227,6 +252,7 @@ Exit run_command_line(int argc, char** argv) {
   add_salvage(app, line);
   add_stats(app, line);
   add_trim(app, line);
+  add_compact(app, line);
   add_copy(
       app, line, "backup",
       "Make TO a log with all records that DIR has now, beside a writer, too; complete segments "

@@ -25,7 +25,7 @@ TEST_CASE("cli: help tells the commands and the exit codes, version the version"
   CHECK(help.exit == ok);
   CHECK(help.err.empty());
   for (const char* word : {"append", "read", "info", "verify", "dump", "salvage", "stats", "trim",
-                           "backup", "restore", "bench", "Exit codes"})
+                           "compact", "backup", "restore", "bench", "Exit codes"})
     CHECK(help.out.find(word) != std::string::npos);
   CHECK(run_varve({"read", "--help"}).out.find("--follow") != std::string::npos);
   const Outcome version = run_varve({"--version"});
@@ -53,6 +53,9 @@ TEST_CASE("cli: a command line that makes no sense is refused as such", "[cli]")
                                      {"trim", path},
                                      {"trim", path, "--before", "end"},
                                      {"trim", path, "--keep-bytes", "0"},
+                                     {"compact"},
+                                     {"compact", path, "--key-map-bytes", "0"},
+                                     {"compact", path, "--delete-retention", "-1"},
                                      {"trim", path, "--before", "1", "--keep-bytes", "1"},
                                      {"stats", path, "--json", "--prometheus"},
                                      {"backup", path},
