@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <future>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +14,7 @@
 #include "support/keyed.hpp"
 #include "support/log_files.hpp"
 #include "support/log_tools.hpp"
+#include "support/run_codec.hpp"
 #include "varve/detail/filename.hpp"
 #include "varve/faulty_storage.hpp"
 #include "varve/inspect.hpp"
@@ -34,6 +36,8 @@ struct Bench {
     Options options = small_log();
     options.environment = environment;
     options.compaction = how;
+    options.compression = compression;
+    options.codecs = codecs;
     return options;
   }
   void open() { log.emplace(open_log(storage, options())); }
@@ -63,6 +67,8 @@ struct Bench {
 
   Keyed keyed;
   Compaction how{.delete_retention = milliseconds(retention_ms)};
+  Compression compression{};
+  std::vector<std::shared_ptr<const Codec>> codecs{};
   std::int64_t now_ms = 1'000'000;
   std::shared_ptr<FakeEnvironment> environment = std::make_shared<FakeEnvironment>();
   std::shared_ptr<FaultyStorage> storage = std::make_shared<FaultyStorage>(make_memory_storage());
@@ -743,6 +749,77 @@ TEST_CASE("compaction: a damaged segment is left alone, and so are tombstones be
   REQUIRE(report);
   CHECK(report->tombstones_removed == 1);
   REQUIRE(log.close());
+}
+
+// Records whose keys come again, in batches that compress well, at times of their own.
+void append_compressed(Bench& bench, int batches) {
+  for (int i = 0; i < batches; ++i) {
+    std::vector<OwnedRecord> batch;
+    for (int k = 0; k < 8; ++k)
+      batch.push_back({.key = "key " + std::to_string((i * 5 + k) % 30),
+                       .value = std::to_string(i) + std::string(200, 'v'),
+                       .time_ms = bench.now_ms - i});
+    REQUIRE(bench.log->append(Batch(batch).records(), os_ack));
+    bench.pass_time(7);
+  }
+}
+
+std::vector<std::pair<std::string, std::int64_t>> latest_of(const Log& log, std::uint64_t sealed) {
+  std::map<std::string, std::pair<std::string, std::int64_t>> latest;
+  std::vector<std::pair<std::string, std::int64_t>> all;
+  Reader reader = log.reader(log.start_offset());
+  for (const RecordView& record : reader) {
+    std::pair<std::string, std::int64_t> one{
+        std::to_string(record.offset.value) + " " + std::string(text(*record.value)),
+        record.timestamp.time_since_epoch().count()};
+    if (record.offset.value < sealed)
+      latest[std::string(text(*record.key))] = std::move(one);
+    else
+      all.push_back(std::move(one));
+  }
+  REQUIRE(reader.status());
+  for (auto& [key, one] : latest) all.push_back(std::move(one));
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+TEST_CASE("compaction: of compressed batches the latest records stay, with their times",
+          "[compaction][compression]") {
+  Bench bench;
+  bench.compression = {.codec = run_codec()};
+  bench.reopen();
+  append_compressed(bench, 2000);
+  REQUIRE(bench.log->metrics().bytes_after_compression > 0);
+  const std::uint64_t sealed = bench.log->segments().back().offsets.begin.value;
+  REQUIRE(bench.log->segments().size() > 2);
+  const auto before = latest_of(*bench.log, sealed);
+  const auto report = bench.log->compact();
+  REQUIRE(report);
+  CHECK(report->segments_left_alone == 0);
+  CHECK(report->records_before - report->records_removed == 30);
+  CHECK(latest_of(*bench.log, sealed) == before);
+  CHECK(offsets_of(*bench.log).size() == before.size());
+  bench.reopen();
+  CHECK(latest_of(*bench.log, sealed) == before);
+}
+
+TEST_CASE("compaction: what it has no codec for is left alone", "[compaction][compression]") {
+  Bench bench;
+  bench.compression = {.codec = run_codec()};
+  bench.reopen();
+  append_compressed(bench, 2000);
+  const std::uint64_t sealed = bench.log->segments().back().offsets.begin.value;
+  const auto before = latest_of(*bench.log, sealed);
+  const auto segments = bench.log->segments();
+  bench.compression = {};
+  bench.reopen();
+  const auto report = bench.log->compact();
+  REQUIRE(report);
+  CHECK(report->records_removed == 0);
+  CHECK(report->segments_left_alone + 1 == segments.size());
+  bench.codecs = {run_codec()};
+  bench.reopen();
+  CHECK(latest_of(*bench.log, sealed) == before);
 }
 
 TEST_CASE("compaction: a segment with frames of an unknown kind is left alone", "[compaction]") {
