@@ -565,10 +565,11 @@ Result<std::optional<CompactionReport>> Chores::try_pass(const Goal& goal) {
   report.bytes_after = report.bytes_before;
   for (const Compactor::Group& group : compactor.groups()) {
     const SegmentMeta& first = compactor.segment(group.first);
-    // One that has not got its own name yet must not be written over.
+    // One that has not got its own name yet, durably, must not be written over.
     if (first.is_compacted()) {
       VARVE_TRY_ASSIGN([[maybe_unused]] const bool named,
                        name_compacted(*core_->storage, core_->log, first));
+      VARVE_TRY(sync_names());
     }
     auto made = compactor.rewrite(group);
     if (!made) {
@@ -615,12 +616,8 @@ Result<bool> Chores::replace(const Rewritten& made) {
     if (core_->failure.happened()) return core_->failure.answer();
     return false;
   }
-  // The manifest must not speak of a name that a loss of power could take. A sync of names that fails may have lost those
-  // of others as well.
-  if (auto synced = core_->storage->sync_names(); !synced) {
-    if (!is_transient(synced.error())) core_->fail(synced.error());
-    return synced.error();
-  }
+  // The manifest must not speak of a name that a loss of power could take.
+  VARVE_TRY(sync_names());
   if (auto changed = change_manifest([&](Manifest& manifest) {
         for (const SegmentMeta& old : made.replaced)
           manifest.dropped.push_back({old.id, old.base_offset});
@@ -640,16 +637,20 @@ Result<bool> Chores::replace(const Rewritten& made) {
   return true;
 }
 
+// One that fails may have lost the names of others as well.
+Result<void> Chores::sync_names() {
+  auto synced = core_->storage->sync_names();
+  if (!synced && !is_transient(synced.error())) core_->fail(synced.error());
+  return synced;
+}
+
 Result<void> Chores::put_in_place(const Rewritten& made) {
   const SegmentMeta& meta = made.meta;
   VARVE_TRY_ASSIGN([[maybe_unused]] const bool named,
                    name_compacted(*core_->storage, core_->log, meta));
   (void)store_index(*core_->storage, *made.index, {meta.base_offset},
                     {core_->log, meta.id, meta.end_position});  // only a convenience
-  if (auto synced = core_->storage->sync_names(); !synced) {
-    if (!is_transient(synced.error())) core_->fail(synced.error());
-    return synced;
-  }
+  VARVE_TRY(sync_names());
   // What cannot be removed now is tried again when the log is opened.
   std::vector<DroppedSegment> old;
   for (const SegmentMeta& one : made.replaced) old.push_back({one.id, one.base_offset});

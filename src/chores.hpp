@@ -90,6 +90,7 @@ class Chores {
   Result<std::optional<CompactionReport>> compact_once(const Goal& goal);
   Result<std::optional<CompactionReport>> try_pass(const Goal& goal);
   Result<bool> replace(const Rewritten& made);
+  Result<void> sync_names();
   Result<void> put_in_place(const Rewritten& made);
   void tell_compacted(const CompactionReport& report) const;
   void discard_rewritten(const SegmentMeta& first);
