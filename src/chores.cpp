@@ -429,8 +429,8 @@ std::vector<SegmentMeta> Chores::recorded_sealed() const {
 }
 
 Result<CompactionReport> Chores::compact(const CompactOptions& options) {
-  std::unique_lock lock(compaction_mutex_);
   VARVE_TRY(record_rolled());
+  std::unique_lock lock(compaction_mutex_);
   const auto begin = std::chrono::steady_clock::now();
   const Compaction how = core_->options.compaction.value_or(Compaction{});
   const std::vector<SegmentMeta> sealed = recorded_sealed();
@@ -604,10 +604,14 @@ Result<bool> Chores::replace(const Rewritten& made) {
     return std::any_of(made.replaced.begin(), made.replaced.end(),
                        [&](const SegmentMeta& old) { return old.id == meta.id; });
   };
+  // By offsets: where memory ran out after an earlier change, the list may still have what that replaced.
   const auto swap = [&](std::vector<SegmentMeta>& segments) {
-    const auto at = std::find_if(segments.begin(), segments.end(), is_old);
-    *at = made.meta;
-    std::erase_if(segments, is_old);
+    const auto from = [&](std::uint64_t offset) {
+      return std::find_if(segments.begin(), segments.end(),
+                          [&](const SegmentMeta& meta) { return meta.base_offset >= offset; });
+    };
+    const auto behind = segments.erase(from(made.meta.base_offset), from(made.meta.end_offset));
+    segments.insert(behind, made.meta);
   };
   const std::vector<SegmentMeta> now = recorded_sealed();
   if (core_->failure.happened() || std::count_if(now.begin(), now.end(), is_old) !=
@@ -646,8 +650,8 @@ Result<void> Chores::sync_names() {
 
 Result<void> Chores::put_in_place(const Rewritten& made) {
   const SegmentMeta& meta = made.meta;
-  VARVE_TRY_ASSIGN([[maybe_unused]] const bool named,
-                   name_compacted(*core_->storage, core_->log, meta));
+  VARVE_TRY_ASSIGN(const bool named, name_compacted(*core_->storage, core_->log, meta));
+  if (!named) return damage_error(compact_name({meta.base_offset}), "it is not there any more");
   (void)store_index(*core_->storage, *made.index, {meta.base_offset},
                     {core_->log, meta.id, meta.end_position});  // only a convenience
   VARVE_TRY(sync_names());

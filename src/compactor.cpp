@@ -109,8 +109,8 @@ class Compactor::Merger {
 
   Result<void> add(const Frame& frame, const Judged& judged) {
     const FrameHeader& header = frame.header;
-    const bool small =
-        judged.kept.size() <= few_records && frame.body.size() < frame_body_target / 2;
+    const bool small = !header.is_compressed() && judged.kept.size() <= few_records &&
+                       frame.body.size() < frame_body_target / 2;
     if (!judged.changed && !small && frame.state == FrameState::sealed) {
       VARVE_TRY(flush());
       return output_.append(
@@ -127,7 +127,10 @@ class Compactor::Merger {
     end_sequence_ = header.sequence + judged.sequences;
     if (judged.kept.empty()) return {};
     fields_.append_time_ms = header.append_time_ms;
-    if (judged.horizon_ms != no_time) horizon_ms_ = judged.horizon_ms;
+    if (judged.tombstones > 0) {
+      has_tombstones_ = true;
+      horizon_ms_ = judged.horizon_ms;
+    }
     newest_ms_ = std::max(newest_ms_, judged.newest_ms);
     for (const Judged::Record& record : judged.kept) {
       bytes_.insert(bytes_.end(), record.bytes.begin(), record.bytes.end());
@@ -171,7 +174,7 @@ class Compactor::Merger {
     VARVE_TRY(output_.append(fields_, Bytes(body_).first(head + static_cast<std::size_t>(size)),
                              count, dense ? sync_lag_unknown : static_cast<std::uint32_t>(span),
                              newest_ms_));
-    any_ = false;
+    any_ = has_tombstones_ = false;
     horizon_ms_ = newest_ms_ = no_time;
     bytes_.clear();
     records_.clear();
@@ -192,13 +195,14 @@ class Compactor::Merger {
         frame.end_offset() - fields_.base_offset > compacted_span_max)
       return false;
     if (judged.kept.empty() || records_.empty()) return true;
-    const bool both = judged.horizon_ms != no_time && horizon_ms_ != no_time;
+    const bool both = judged.tombstones > 0 && has_tombstones_;
     return bytes_.size() + judged.bytes <= frame_body_target &&
            (!both || judged.horizon_ms == horizon_ms_);
   }
 
   SegmentOutput& output_;
   bool any_ = false;
+  bool has_tombstones_ = false;
   FrameFields fields_{};
   std::uint64_t end_offset_ = 0;
   std::uint64_t end_sequence_ = 0;
@@ -275,6 +279,8 @@ Result<bool> Compactor::walk(const SegmentMeta& meta, Visit visit) {
       told = walk.state().position;
     }
   }
+  if (file.mapping->faulted())
+    return Error(std::make_error_code(std::errc::io_error), file.name + ": the medium failed");
   return walk.state().position == end && walk.state().next_offset == meta.end_offset &&
          walk.state().next_sequence == meta.end_sequence;
 }
@@ -331,13 +337,13 @@ Compactor::Verdict Compactor::verdict(const RecordView& record, std::int64_t hor
   return over && tombstones_may_go ? Verdict::expired : Verdict::keep;
 }
 
-// Nullopt: what is in the frame cannot be known, because it is damaged or its codec is not at hand.
+// Nullopt: what is in the frame cannot be known. Not for want of a codec: a later pass, with it, would take for granted that
+// this one had compared the keys.
 Result<std::optional<FrameRecords>> Compactor::records_of(const Frame& frame,
                                                           const SegmentMeta& meta) {
   const auto native = native_body(frame, meta.name(), core_.options.codecs, unpacked_);
   if (native) return FrameRecords::parse(frame, *native);
-  if (native.error() == Errc::corrupt || native.error() == Errc::unsupported_format)
-    return std::optional<FrameRecords>();
+  if (native.error() == Errc::corrupt) return std::optional<FrameRecords>();
   return native.error();
 }
 
@@ -424,32 +430,35 @@ Result<void> Compactor::plan_segment(std::size_t i) {
   }
   Judged judged;
   bool known = true;
-  VARVE_TRY_ASSIGN(plan.whole, walk(sealed_[i], [&](const Frame& frame) -> Result<bool> {
-                     if (frame.header.is_control()) {
-                       plan.bytes += frame.header.frame_bytes();
-                       return true;
-                     }
-                     VARVE_TRY_ASSIGN(known,
-                                      judge(frame, sealed_[i], plan.tombstones_may_go, judged));
-                     if (!known) return false;
-                     plan.records += frame.count;
-                     plan.records_removed += judged.superseded;
-                     plan.tombstones_removed += judged.expired;
-                     plan.tombstones_kept += judged.tombstones;
-                     plan.changes = plan.changes || judged.changed;
-                     if (!judged.changed) {
-                       plan.bytes += frame.header.frame_bytes();
-                     } else if (!judged.kept.empty()) {
-                       constexpr std::uint64_t table_bytes = compacted_delta_bytes + 2;
-                       plan.bytes +=
-                           frame_header_bytes + align_frame(compacted_prefix_bytes + judged.bytes +
-                                                            table_bytes * judged.kept.size());
-                     }
-                     return true;
-                   }));
+  bool compressed = false;  // frames are
+  VARVE_TRY_ASSIGN(
+      plan.whole, walk(sealed_[i], [&](const Frame& frame) -> Result<bool> {
+        if (frame.header.is_control()) {
+          plan.bytes += frame.header.frame_bytes();
+          return true;
+        }
+        VARVE_TRY_ASSIGN(known, judge(frame, sealed_[i], plan.tombstones_may_go, judged));
+        if (!known) return false;
+        compressed = compressed || frame.header.is_compressed();
+        plan.records += frame.count;
+        plan.records_removed += judged.superseded;
+        plan.tombstones_removed += judged.expired;
+        plan.tombstones_kept += judged.tombstones;
+        plan.changes = plan.changes || judged.changed;
+        if (!judged.changed) {
+          plan.bytes += frame.header.frame_bytes();
+        } else if (!judged.kept.empty()) {
+          constexpr std::uint64_t table_bytes = compacted_delta_bytes + 2;
+          plan.bytes += frame_header_bytes + align_frame(compacted_prefix_bytes + judged.bytes +
+                                                         table_bytes * judged.kept.size());
+        }
+        return true;
+      }));
   plan.bytes += segment_header_bytes;
   plan.whole = plan.whole && known;
-  if (!plan.whole) {
+  // Compressed batches that lose records are written plain, which may take more than it gains, or than a segment holds.
+  const bool grows = plan.bytes > sealed_[i].end_position && compressed;
+  if (!plan.whole || (plan.changes && grows)) {
     // What it supersedes stays superseded, but what may be superseded in it is still there.
     plan = Plan{.whole = false, .tombstones_may_go = false, .bytes = sealed_[i].end_position};
   }
@@ -504,23 +513,23 @@ Result<Rewritten> Compactor::rewrite(const Group& group) {
   bool known = true;
   for (std::size_t i = group.first; i < group.last; ++i) {
     made.replaced.push_back(sealed_[i]);
-    VARVE_TRY_ASSIGN(const bool whole, walk(sealed_[i], [&](const Frame& frame) -> Result<bool> {
-                       const FrameHeader& from = frame.header;
-                       ending.append_time_ms = from.append_time_ms;
-                       ending.epoch = from.epoch;
-                       if (!from.is_control()) {
-                         VARVE_TRY_ASSIGN(known, judge(frame, sealed_[i],
-                                                       plans_[i].tombstones_may_go, judged));
-                         if (!known) return false;
-                         VARVE_TRY(merger.add(frame, judged));
-                       } else if (i == group.first && parse_begin(frame)) {
-                         // It stands where it stood, so what it proves is as true as it was.
-                         VARVE_TRY(output.append({from.base_offset, from.sequence,
-                                                  from.append_time_ms, from.epoch, flag_control},
-                                                 frame.body, 0, from.sync_lag, no_time));
-                       }
-                       return true;
-                     }));
+    VARVE_TRY_ASSIGN(
+        const bool whole, walk(sealed_[i], [&](const Frame& frame) -> Result<bool> {
+          const FrameHeader& from = frame.header;
+          ending.append_time_ms = from.append_time_ms;
+          ending.epoch = from.epoch;
+          if (!from.is_control()) {
+            VARVE_TRY_ASSIGN(known, judge(frame, sealed_[i], plans_[i].tombstones_may_go, judged));
+            if (!known) return false;
+            VARVE_TRY(merger.add(frame, judged));
+          } else if (i == group.first && parse_begin(frame)) {
+            // It stands where it stood, so what it proves is as true as it was.
+            VARVE_TRY(output.append(
+                {from.base_offset, from.sequence, from.append_time_ms, from.epoch, flag_control},
+                frame.body, 0, from.sync_lag, no_time));
+          }
+          return true;
+        }));
     if (!whole || !known) return damage_error(sealed_[i].name(), "it cannot be read any more");
   }
   VARVE_TRY(merger.flush());

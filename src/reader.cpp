@@ -232,7 +232,11 @@ Result<bool> Reader::Impl::enter_whole_frame(const Frame& frame) {
   if (frame.state == FrameState::sealed) {
     const auto body = FrameRecords::parse(frame, native);
     if (!body) return damaged_record(frame.position);
-    if (!body->dense()) sparse_ = body;
+    if (!body->dense()) {
+      if (frame.count > 0 && body->offset_of(frame.count - 1) >= expected_)
+        return damaged_record(frame.position);
+      sparse_ = body;
+    }
     rest = body->records();
     if (next > frame_base_) {
       frame_index_ = body->first_from(next);

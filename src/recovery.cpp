@@ -134,6 +134,11 @@ Result<void> name_compacted(StorageBackend& storage, const Manifest& manifest,
     if (listed != manifest.segments.end()) {
       VARVE_TRY_ASSIGN(given, name_compacted(storage, manifest.log, *listed));
     }
+    if (listed != manifest.segments.end() && !given) {
+      // Then it must be in place already. Else it is the one that is listed, and damaged: not to be touched.
+      VARVE_TRY(
+          SegmentFile::open(storage, listed->name(), OpenMode::read, manifest.log, listed->id));
+    }
     if (!given) (void)storage.remove(compact_name({file.base_offset}));
     named = named || given;
   }

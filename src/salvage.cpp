@@ -77,8 +77,8 @@ class Rewriter {
     }
     next_offset_ = frame.end_offset();
     if (header.is_compressed()) {
-      meta_.newest_ms = std::max(meta_.newest_ms,
-                                 parse_compressed_prefix(frame.body, frame.count)->newest_ms);
+      meta_.newest_ms =
+          std::max(meta_.newest_ms, parse_compressed_prefix(frame.body, frame.count)->newest_ms);
       next_sequence_ = header.sequence + 1;
     } else {
       const auto body = FrameRecords::parse(frame);

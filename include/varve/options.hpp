@@ -80,7 +80,8 @@ struct Compaction {
 // How Log::compact goes about it.
 struct CompactOptions {
   bool dry_run = false;  // only say what would be done; of a log that is open for reading, too
-  Progress progress{};   // bytes read of all there are to read, in each pass
+  Progress
+      progress{};  // bytes read of all there are to read, in each pass; must not call compact() or tick()
 };
 
 enum class Access : std::uint8_t {

@@ -17,7 +17,9 @@ struct SnapshotOptions {
   // (hard links): at once, and without taking room. They then share what a failing medium does to them.
   bool share = true;
 
-  Progress progress{};  // bytes put in place, of all there are
+  // Bytes put in place, of all there are. While a log takes a snapshot it must not be called back for another, for a
+  // tick(), or to be compacted.
+  Progress progress{};
 
   // Hears how it went; borrowed during the call. Null: of a log that is open, Options::logger does.
   Logger* logger = nullptr;

@@ -830,23 +830,106 @@ TEST_CASE("compaction: of compressed batches the latest records stay, with their
   CHECK(latest_of(*bench.log, sealed) == before);
 }
 
-TEST_CASE("compaction: what it has no codec for is left alone", "[compaction][compression]") {
+TEST_CASE("compaction: is refused for want of a codec", "[compaction][compression]") {
   Bench bench;
   bench.compression = {.codec = run_codec()};
   bench.reopen();
   append_compressed(bench, 2000);
   const std::uint64_t sealed = bench.log->segments().back().offsets.begin.value;
   const auto before = latest_of(*bench.log, sealed);
-  const auto segments = bench.log->segments();
+  const std::size_t records = offsets_of(*bench.log).size();
   bench.compression = {};
   bench.reopen();
-  const auto report = bench.log->compact();
-  REQUIRE(report);
-  CHECK(report->records_removed == 0);
-  CHECK(report->segments_left_alone + 1 == segments.size());
+  CHECK(fails_with(bench.log->compact(), Errc::unsupported_format, {"zstd", ".log"}));
+  CHECK(bench.log->metrics().compactions_failed == 1);
+  CHECK(append_text(*bench.log, "x").error() == Errc::invalid_argument);  // it goes on, with keys
   bench.codecs = {run_codec()};
   bench.reopen();
+  CHECK(offsets_of(*bench.log).size() == records);
   CHECK(latest_of(*bench.log, sealed) == before);
+}
+
+TEST_CASE("compaction: a key that was deleted while a codec was missing stays deleted",
+          "[compaction][compression]") {
+  Bench bench;
+  bench.compression = {.codec = run_codec()};
+  bench.reopen();
+  const auto compress = [&](const std::string& key) {
+    OwnedRecord record{.key = key, .value = std::string(3000, 'v')};
+    REQUIRE(bench.log->append(Batch(record).records(), os_ack));
+  };
+  const auto delete_plain = [&] {
+    bench.compression = {};
+    bench.reopen();
+    REQUIRE(put(*bench.log, "key", std::nullopt));
+    seal(*bench.log);
+  };
+  compress("key");
+  SECTION("in a segment before") {
+    seal(*bench.log);
+    delete_plain();
+  }
+  SECTION("and it is in one that cannot be read, either") {
+    bench.compression = {};
+    bench.reopen();
+    seal(*bench.log);
+    REQUIRE(put(*bench.log, "key", std::nullopt));
+    bench.compression = {.codec = run_codec()};
+    bench.reopen();
+    compress("another");
+    bench.compression = {};
+    bench.reopen();
+    seal(*bench.log);
+  }
+  CHECK(fails_with(bench.log->compact(), Errc::unsupported_format));
+  bench.codecs = {run_codec()};
+  bench.reopen();
+  for (int pass = 0; pass < 3; ++pass) {
+    bench.pass_time(retention_ms + 1);
+    append_compressed(bench, 1);
+    seal(*bench.log);
+    REQUIRE(bench.log->compact());
+  }
+  bool deleted = true;
+  Reader reader = bench.log->reader(bench.log->start_offset());
+  for (const RecordView& record : reader)
+    if (text(*record.key) == "key") deleted = !record.value;
+  REQUIRE(reader.status());
+  CHECK(deleted);
+}
+
+TEST_CASE("compaction: compressed batches that lose nothing stay compressed",
+          "[compaction][compression]") {
+  Bench bench;
+  bench.compression = {.codec = run_codec()};
+  bench.reopen();
+  for (int i = 0; i < 600; ++i) {
+    OwnedRecord record{.key = "key " + std::to_string(i), .value = std::string(1500, 'v')};
+    REQUIRE(bench.log->append(Batch(record).records(), os_ack));
+    if (i % 20 == 0) REQUIRE(put(*bench.log, "the same", "value"));
+  }
+  seal(*bench.log);
+  const auto report = bench.log->compact();
+  REQUIRE(report);
+  CHECK(report->records_removed > 0);
+  CHECK(report->bytes_after < report->bytes_before);
+}
+
+TEST_CASE("compaction: what would be larger than it is for want of compression is left alone",
+          "[compaction][compression]") {
+  Bench bench;
+  bench.compression = {.codec = run_codec()};
+  bench.reopen();
+  for (int i = 0; bench.log->segments().size() < 3; ++i) {
+    const std::vector<OwnedRecord> batch = {
+        {.key = "key " + std::to_string(i), .value = std::string(3000, 'v')},
+        {.key = "the same", .value = "v"}};
+    REQUIRE(bench.log->append(Batch(batch).records(), os_ack));
+  }
+  const auto report = bench.log->compact();
+  REQUIRE(report);
+  CHECK(report->segments_left_alone == 2);
+  CHECK(report->bytes_after <= report->bytes_before);
 }
 
 TEST_CASE("compaction: a segment with frames of an unknown kind is left alone", "[compaction]") {

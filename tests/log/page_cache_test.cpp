@@ -77,8 +77,7 @@ TEST_CASE("page cache: sealed segments behind what is to be kept are given back"
   REQUIRE(log.segments.size() >= 8);
   const std::size_t last = log.segments.size() - 1;
   for (std::size_t i = 0; i + 3 < log.segments.size(); ++i) CHECK(log.cached[i] == 0);
-  for (std::size_t i = last - 1; i <= last; ++i)
-    CHECK(log.cached[i] >= log.segments[i].bytes / 2);
+  for (std::size_t i = last - 1; i <= last; ++i) CHECK(log.cached[i] >= log.segments[i].bytes / 2);
 }
 
 TEST_CASE("page cache: nothing is given back unless asked for", "[log]") {

@@ -486,8 +486,8 @@ class StoreWriter {
     const std::uint32_t width = table_width(size);
     std::byte* table = tail();
     for (std::uint32_t i = 0; i < count; ++i) put_end(table, width, i, ends_[i]);
-    finish(BodySum(Bytes(at(position_) + frame_header_bytes, static_cast<std::size_t>(size))), count,
-           sync_lag);
+    finish(BodySum(Bytes(at(position_) + frame_header_bytes, static_cast<std::size_t>(size))),
+           count, sync_lag);
     ends_.clear();
     open_bytes_ = 0;
   }
