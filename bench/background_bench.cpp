@@ -1,11 +1,12 @@
 // What work in the background costs those who append: the latency of paced appends while nothing else goes on, and while
-// the log forgets, is copied, or is read. scripts/bench.py compares each with the first.
+// the log forgets, is compacted, copied, or read. scripts/bench.py compares each with the first.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -21,6 +22,22 @@ using namespace bench;
 
 constexpr std::size_t record_bytes = 100;
 constexpr std::uint64_t held_bytes = 32u << 20;  // in the log before the clock starts
+constexpr std::uint64_t keys = 50'000;
+
+// A record whose key comes again.
+class Keyed {
+ public:
+  explicit Keyed(const Payload& payload) : payload_(payload) {}
+
+  varve::Record operator()(std::uint64_t number) {
+    key_ = number % keys;
+    return {.key = std::as_bytes(std::span(&key_, 1)), .value = varve::bytes(payload_(number))};
+  }
+
+ private:
+  const Payload& payload_;
+  std::uint64_t key_ = 0;
+};
 
 // A kind of append, and segments so small that it fills some twenty of them a second.
 struct Pace {
@@ -78,11 +95,23 @@ std::uint64_t see_removals(varve::Log& log, const Directory&, const std::atomic<
   return log.metrics().segments_removed - before;
 }
 
+// One pass behind the other, at the pace that the default allows.
+void compact_always(varve::Options& options) {
+  options.compaction.emplace().min_dirty_ratio = 0.01;
+}
+
+std::uint64_t see_compactions(varve::Log& log, const Directory&, const std::atomic<bool>& over) {
+  const std::uint64_t before = log.metrics().compactions;
+  while (!over) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  return log.metrics().compactions - before;
+}
+
 const std::vector<Case>& cases() {
   static const std::vector<Case> all{
       {"idle", {}, {}},
       {"retention", [](varve::Options& options) { options.retention.bytes = held_bytes; },
        see_removals},
+      {"compaction", compact_always, see_compactions},
       {"snapshot", {}, take_snapshots},
       {"scan", {}, scan},
   };
@@ -90,16 +119,15 @@ const std::vector<Case>& cases() {
 }
 
 void fill(varve::Log& log, const Payload& payload) {
-  std::vector<varve::Record> batch(100);
-  for (std::uint64_t bytes = 0, number = 0; bytes < held_bytes; bytes += 100 * record_bytes) {
-    for (varve::Record& record : batch) record.value = varve::bytes(payload(number++));
-    log.append(batch, {varve::Ack::os}).value();
-  }
+  Keyed keyed(payload);
+  for (std::uint64_t number = 0; number * record_bytes < held_bytes; ++number)
+    log.append(keyed(number), {varve::Ack::os}).value();
   log.sync().value();
 }
 
 void append_for(varve::Log& log, const Pace& pace, double seconds, const Payload& payload,
                 Latencies& latencies) {
+  Keyed keyed(payload);
   const Stopwatch watch;
   std::uint64_t due = clock_ns();
   for (std::uint64_t number = 0; watch.seconds() < seconds; ++number) {
@@ -108,7 +136,7 @@ void append_for(varve::Log& log, const Pace& pace, double seconds, const Payload
     // What was missed while this thread did not run is not made good by a burst.
     due = std::max(due + pace.every_ns, clock_ns());
     const std::uint64_t begin = ticks();
-    log.append({.value = varve::bytes(payload(number))}, {pace.ack}).value();
+    log.append(keyed(number), {pace.ack}).value();
     latencies.add(ticks() - begin);
   }
 }

@@ -47,6 +47,7 @@ DISK_BYTES_MIN = 25 << 30
 THREADS = (1, 4, 16, 64)
 BACKGROUND = {  # what goes on while records are appended
     "retention": "while retention removes",
+    "compaction": "while it is compacted",
     "snapshot": "beside snapshots",
     "scan": "beside a scan",
 }

@@ -612,6 +612,17 @@ TEST_CASE("compaction: a segment that has not got its name yet is read all the s
     CHECK(files_ending(*bench.storage, ".compact") == 0);
     CHECK(offsets_of(*bench.log) == left);
   }
+  SECTION("damaged, it stays where it is, and opening is refused") {
+    REQUIRE(bench.log->close());
+    Files files = copy_files(*bench.storage);
+    const auto unnamed = std::find_if(files.begin(), files.end(), [](const auto& file) {
+      return file.first.ends_with(".compact");
+    });
+    flip_bit(unnamed->second, 8 * 100);
+    const auto storage = memory_with(files);
+    CHECK(fails_with(Log::open(storage, bench.options()), Errc::corrupt));
+    CHECK(copy_files(*storage) == files);
+  }
   SECTION("salvage names it") {
     REQUIRE(bench.log->close());
     const auto salvaged = salvage(*bench.storage);

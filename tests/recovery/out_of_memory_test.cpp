@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "support/keyed.hpp"
 #include "support/log_tools.hpp"
 #include "support/temp_dir.hpp"
 
@@ -165,6 +166,43 @@ TEST_CASE("out of memory: whichever allocation fails, nothing acknowledged is lo
     const bool struck = shortage.struck();
     shortage.end();
     REQUIRE(host.check() == "");
+    if (!struck) break;
+  }
+  CHECK(runs > 30);
+}
+
+TEST_CASE("out of memory: compaction that ran out of it changed nothing, or all that it says",
+          "[recovery][memory][compaction]") {
+  constexpr std::int64_t retention_ms = 24 * 3600 * 1000;
+  Options options = small_log();
+  options.compaction.emplace();
+  std::uint64_t runs = 0;
+  for (std::uint64_t after = 0;; ++after, ++runs) {
+    CAPTURE(after);
+    const auto storage = make_memory_storage();
+    Keyed keyed(3, 10);
+    std::optional<Log> log = open_log(storage, options);
+    const auto fill = [&](std::size_t segments) {
+      while (log->segments().size() < segments) REQUIRE(keyed.append(*log, 5, Ack::os));
+    };
+    fill(4);
+    Shortage shortage(after, 1);
+    try {
+      (void)log->compact();
+    } catch (const std::bad_alloc&) {
+    }
+    const bool struck = shortage.struck();
+    shortage.end();
+    REQUIRE(keyed.difference_to(*log, retention_ms, false) == "");
+    fill(log->segments().size() + 2);
+    const auto report = log->compact();
+    INFO((report ? std::string() : report.error().message()));
+    REQUIRE(report);
+    keyed.passed(report->cleaned.value, 0);
+    REQUIRE(keyed.difference_to(*log, retention_ms, true) == "");
+    log.reset();
+    log = open_log(storage, options);
+    REQUIRE(keyed.difference_to(*log, retention_ms, true) == "");
     if (!struck) break;
   }
   CHECK(runs > 30);
