@@ -31,7 +31,8 @@ bool out_of_memory() noexcept {
 
 }  // namespace
 
-void* operator new(std::size_t size) {
+// Not inline: gcc 12 would take malloc and free, seen through only one of a pair, for a mismatch.
+[[gnu::noinline]] void* operator new(std::size_t size) {
   if (out_of_memory()) throw std::bad_alloc();
   if (void* memory = std::malloc(size != 0 ? size : 1)) return memory;
   throw std::bad_alloc();
@@ -39,8 +40,8 @@ void* operator new(std::size_t size) {
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
   return out_of_memory() ? nullptr : std::malloc(size != 0 ? size : 1);
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace varve::test {
 namespace {
