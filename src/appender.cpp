@@ -31,17 +31,17 @@ Appender::Appender(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper
     : core_(std::move(core)),
       manifest_(std::move(manifest)),
       body_bytes_max_(greatest_body(core_->options)),
-      epoch_(manifest_->snapshot().epoch()),
+      epoch_(manifest_->look([](const Manifest& now) { return now.epoch(); })),
       compression_(core_->options.compression.codec ? &core_->options.compression : nullptr),
       has_policy_(core_->options.sync.every_bytes != 0 || core_->options.sync.every.count() > 0),
       rolls_by_age_(filling_time(core_->options).count() != 0),
       needs_keys_(core_->options.compaction.has_value()),
       end_(end),
       active_(std::move(active)),
-      clean_on_disk_(manifest_->snapshot().clean),
+      clean_on_disk_(manifest_->look([](const Manifest& now) { return now.clean; })),
       now_ms_(std::max<std::int64_t>(end.append_time_ms, 0)),
       durable_position_(end.next_position),
-      next_segment_id_(manifest_->snapshot().next_segment_id) {}
+      next_segment_id_(manifest_->look([](const Manifest& now) { return now.next_segment_id; })) {}
 
 void Appender::on_work(std::function<void()> ahead, std::function<void()> chores) {
   const std::lock_guard lock(mutex_);
@@ -112,10 +112,7 @@ Result<OffsetRange> Appender::append(std::span<const Record> records,
 
     range = {{active_->next_offset()}, {active_->next_offset() + records.size()}};
     if (active_->append(records, sizes, bytes, now_ms_)) seal_and_open_frame();
-    core_->marks.end.store(range.end.value, std::memory_order_release);
-    core_->counters.records.add(records.size());
-    core_->counters.batches.add(1);
-    core_->counters.bytes.add(bytes);
+    show(range, bytes);
     if (!joins || has_policy_) notice_work();
   }
   core_->marks.appended.notify_all();
@@ -123,6 +120,14 @@ Result<OffsetRange> Appender::append(std::span<const Record> records,
     if (auto durable = wait_disk(range.end.value, called); !durable) return refuse(durable.error());
   }
   return range;
+}
+
+// Lets readers see what was appended, and counts it. The caller holds mutex_.
+inline void Appender::show(const OffsetRange& range, std::uint64_t bytes) noexcept {
+  core_->marks.end.store(range.end.value, std::memory_order_release);
+  core_->counters.records.add(range.end - range.begin);
+  core_->counters.batches.add(1);
+  core_->counters.bytes.add(bytes);
 }
 
 // For an append with Ack::disk that was called then.
@@ -180,10 +185,7 @@ Result<OffsetRange> Appender::append_frame(const BatchPacker& batch, std::uint32
   const OffsetRange range{{frame.base_offset}, {frame.base_offset + count}};
   active_->append_frame(frame, batch.body(), batch.check(), count, batch.newest_ms(), sync_lag());
   active_->open_frame(fields(), sync_lag());
-  core_->marks.end.store(range.end.value, std::memory_order_release);
-  core_->counters.records.add(count);
-  core_->counters.batches.add(1);
-  core_->counters.bytes.add(bytes);
+  show(range, bytes);
   core_->counters.bytes_before_compression.add(batch.native_bytes());
   core_->counters.bytes_after_compression.add(batch.body().size());
   notice_work();

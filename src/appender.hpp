@@ -123,6 +123,7 @@ class Appender {
                                                        Ack ack);
   Result<OffsetRange> append_frame(const BatchPacker& batch, std::uint32_t count,
                                    std::uint64_t bytes, Ack ack);
+  void show(const OffsetRange& range, std::uint64_t bytes) noexcept;
   Result<void> wait_disk(std::uint64_t end, std::chrono::steady_clock::time_point called);
   Result<void> check_keys(std::span<const Record> records) const;
   Error too_large(std::size_t record, std::size_t records, std::uint64_t bytes) noexcept;

@@ -367,14 +367,16 @@ void Chores::tell_held(const std::optional<Held>& held) {
 // replaces, and opening what is left.
 void Chores::queue_removals() {
   const std::uint64_t start = core_->marks.start.load(std::memory_order_acquire);
-  const Manifest manifest = manifest_->snapshot();
-  std::vector<DroppedSegment> dropped = manifest.dropped;
-  std::erase_if(dropped, [&](const DroppedSegment& one) {
-    return one.base_offset >= start || manifest.lists(one.base_offset);
+  std::vector<DroppedSegment> removals = manifest_->look([&](const Manifest& manifest) {
+    std::vector<DroppedSegment> dropped = manifest.dropped;
+    std::erase_if(dropped, [&](const DroppedSegment& one) {
+      return one.base_offset >= start || manifest.lists(one.base_offset);
+    });
+    return dropped;
   });
-  std::reverse(dropped.begin(), dropped.end());
+  std::reverse(removals.begin(), removals.end());
   const std::lock_guard lock(removals_mutex_);
-  removals_ = std::move(dropped);
+  removals_ = std::move(removals);
 }
 
 bool Chores::has_removals() const {
@@ -423,7 +425,7 @@ void Chores::on_sealed(std::function<void()> call) {
 }
 
 std::vector<SegmentMeta> Chores::recorded_sealed() const {
-  std::vector<SegmentMeta> sealed = manifest_->snapshot().segments;
+  auto sealed = manifest_->look([](const Manifest& manifest) { return manifest.segments; });
   std::erase_if(sealed, [](const SegmentMeta& meta) { return !meta.sealed; });
   return sealed;
 }

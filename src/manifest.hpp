@@ -98,6 +98,13 @@ class ManifestKeeper {
     return manifest_;
   }
 
+  // What `look` makes of the manifest, which is not copied for it: a list of thousands of segments is some 100 KB.
+  template <class Look>
+  auto look(Look look) const {
+    const std::lock_guard lock(mutex_);
+    return look(manifest_);
+  }
+
   // Applies `change` to the manifest and stores the result. On an error the old one stands, on disk
   // as here, unless the medium failed between renaming and syncing the name.
   template <class Change>

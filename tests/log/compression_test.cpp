@@ -286,6 +286,21 @@ TEST_CASE("compression: a salvage keeps compressed frames as they are", "[log][c
   CHECK(log.segments().front().newest == newest);
 }
 
+// Of all records, those that they were given and those of their appends.
+void check_times(const Log& log, const std::vector<std::int64_t>& times,
+                 const std::vector<std::int64_t>& append_times) {
+  std::vector<std::int64_t> found;
+  std::vector<std::int64_t> found_append_times;
+  Reader reader = log.reader({0});
+  for (const RecordView& record : reader) {
+    found.push_back(record.timestamp.time_since_epoch().count());
+    found_append_times.push_back(record.append_time.time_since_epoch().count());
+  }
+  CHECK(reader.status());
+  CHECK(found == times);
+  CHECK(found_append_times == append_times);
+}
+
 TEST_CASE("compression: times are what they would be without it", "[log][compression]") {
   const auto clock = std::make_shared<FakeEnvironment>(1, 5000);
   Options options = compressed_log(small_log());
@@ -301,16 +316,8 @@ TEST_CASE("compression: times are what they would be without it", "[log][compres
   clock->set(9000);
   append_batch(log, plain_records(2));
   const auto check = [](const Log& read) {
-    std::vector<std::int64_t> times;
-    std::vector<std::int64_t> append_times;
-    Reader reader = read.reader({0});
-    for (const RecordView& record : reader) {
-      times.push_back(record.timestamp.time_since_epoch().count());
-      append_times.push_back(record.append_time.time_since_epoch().count());
-    }
-    CHECK(reader.status());
-    CHECK(times == std::vector<std::int64_t>{5000, 77'000, -5, 5000, 5000, 9000, 9000});
-    CHECK(append_times == std::vector<std::int64_t>{5000, 5000, 5000, 5000, 5000, 9000, 9000});
+    check_times(read, {5000, 77'000, -5, 5000, 5000, 9000, 9000},
+                {5000, 5000, 5000, 5000, 5000, 9000, 9000});
     CHECK(read.segments().back().newest == Timestamp(77'000ms));
     CHECK(read.find(Timestamp(6000ms)).value() == Offset{1});
     CHECK(read.find(Timestamp(77'001ms)).value() == Offset{7});
@@ -415,16 +422,7 @@ TEST_CASE("compression: what happens while a batch is compressed comes before it
   };
   CHECK(append_batch(log, plain_records(2)).begin == Offset{1});
   const auto check = [](const Log& read) {
-    std::vector<std::int64_t> times;
-    std::vector<std::int64_t> append_times;
-    Reader reader = read.reader({0});
-    for (const RecordView& record : reader) {
-      times.push_back(record.timestamp.time_since_epoch().count());
-      append_times.push_back(record.append_time.time_since_epoch().count());
-    }
-    CHECK(reader.status());
-    CHECK(times == std::vector<std::int64_t>{6000, 5000, 5000});
-    CHECK(append_times == std::vector<std::int64_t>{6000, 6000, 6000});
+    check_times(read, {6000, 5000, 5000}, {6000, 6000, 6000});
   };
   check(log);
   REQUIRE(log.close());
