@@ -142,24 +142,27 @@ class Journal {
     std::uint64_t end = 0;
   };
 
-  // Whether a record that is not there could be compacted away: one of its key came later, or a tombstone did and is gone
-  // as well, or it was one. What came before it cannot be there then.
+  // Whether a record that is not there could be compacted away: a later one of its key is there; or none is, because a
+  // tombstone came and is gone as well, or it was one. Nothing that came before may be there then: it would be back.
+  // In the first case it may: a segment that cannot be rewritten keeps what is superseded.
   std::string missing(std::uint64_t offset, std::uint64_t number,
                       const std::map<std::uint64_t, Entry>& found) const {
     const OwnedRecord record = numbered(number);
-    const std::string here =
-        "record " + std::to_string(number) + " at offset " + std::to_string(offset);
-    bool superseded = !record.value;
+    bool before = false;
     for (const auto& [other, entry] : found) {
       if (numbered(entry.number).key != record.key) continue;
-      if (other < offset) return here + " is gone, but not the one before it of the same key";
-      superseded = true;
+      if (other > offset) return {};
+      before = true;
     }
-    for (std::uint64_t later = number + 1; later < next_ && !superseded; ++later) {
+    const std::string here =
+        "record " + std::to_string(number) + " at offset " + std::to_string(offset);
+    if (before) return here + " is gone, but not the one before it of the same key";
+    bool tombstone = !record.value;
+    for (std::uint64_t later = number + 1; later < next_ && !tombstone; ++later) {
       const OwnedRecord other = numbered(later);
-      superseded = other.key == record.key && !other.value;
+      tombstone = other.key == record.key && !other.value;
     }
-    return superseded ? "" : here + ", the latest of its key, is gone";
+    return tombstone ? "" : here + ", the latest of its key, is gone";
   }
 
   std::uint64_t number_of(const RecordView& record) const {
