@@ -25,6 +25,7 @@
 #include "varve/detail/segment_writer.hpp"
 #include "varve/detail/store.hpp"
 #include "varve/environment.hpp"
+#include "varve/log.hpp"
 #include "varve/memory_storage.hpp"
 #include "varve/storage.hpp"
 
@@ -133,7 +134,11 @@ inline void reseal_segment(Buffer& file, bool renumber) {
     before = header;
     next_offset = header.base_offset;
     next_sequence = header.sequence;
-    if (header.magic == frame_magic_sealed && !header.is_control()) {
+    if (header.magic == frame_magic_sealed && header.is_compacted() &&
+        left.size() >= frame_header_bytes + compacted_prefix_bytes) {
+      next_offset += header.sync_lag;
+      next_sequence += load_le<std::uint64_t>(left.data() + frame_header_bytes);
+    } else if (header.magic == frame_magic_sealed && !header.is_control()) {
       next_offset += header.count;
       ++next_sequence;
     } else if (header.is_control() && header.body_bytes == gap_body_bytes &&
@@ -354,6 +359,37 @@ class ImageWriter {
   std::int64_t now_ = 0;
 };
 
+// A log whose first segment is what compaction left of several.
+inline LogImage compacted_image() {
+  const auto storage = make_memory_storage();
+  Options options;
+  options.segment_bytes = detail::segment_bytes_min;
+  options.index_interval_bytes = 1024;
+  options.background = Background::manual;
+  options.environment = std::make_shared<FixedEnvironment>();
+  Log log = Log::open(storage, options).value();
+  for (std::uint64_t number = 0; log.segments().size() < 3; ++number) {
+    const std::string key = std::to_string(number % 7);
+    const std::string value(300, 'v');
+    Record record{.key = bytes(key), .value = bytes(value)};
+    if (number % 5 == 0) record.value.reset();  // a tombstone
+    log.append(record, {Ack::os}).value();
+  }
+  log.compact().value();
+  log.close().value();
+
+  LogImage image;
+  std::size_t i = 0;
+  for (const auto& [name, content] : copy_files(*storage)) {
+    if (name == detail::manifest_name) image.manifest = content;
+    const auto base = detail::parse_segment_name(name);
+    if (!base || i == LogImage::segments_max) continue;
+    if (i == 0) image.index = copy_files(*storage).at(detail::index_name(*base));
+    image.segments[i++] = LogImage::pack_segment(content, *base);
+  }
+  return image;
+}
+
 // Logs as their writers leave them.
 inline std::map<std::string, LogImage> example_images() {
   std::map<std::string, LogImage> images;
@@ -387,6 +423,7 @@ inline std::map<std::string, LogImage> example_images() {
     two.seal();
     images["two-closed"] = two.closed();
   }
+  images["compacted"] = compacted_image();
   return images;
 }
 
