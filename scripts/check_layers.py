@@ -25,7 +25,7 @@ LAYERS = [
     # Inside: words, then the layers Store, Index, Segment.
     "try assert endian guard",
     "checksum_wide=checksum_avx2=checksum_avx512 system_error storage_name event_count sigbus_guard clock process durable_image event_log=events",
-    "file_storage memory_storage faulty_storage=durable_state file_copy service_thread key_map",
+    "file_storage memory_storage faulty_storage=durable_state file_copy pacer service_thread key_map",
     "background_thread",
     "checksum filename",
     "format",

@@ -11,6 +11,7 @@
 #include "event_log.hpp"
 #include "examination.hpp"
 #include "file_copy.hpp"
+#include "pacer.hpp"
 #include "recovery.hpp"
 #include "survey_text.hpp"
 #include "system_error.hpp"
@@ -46,11 +47,15 @@ Result<void> check_empty(StorageBackend& to) {
 class Snapshotter {
  public:
   Snapshotter(StorageBackend& from, StorageBackend& to, const SnapshotOptions& options)
-      : from_(from), to_(to), options_(options) {}
+      : from_(from), to_(to), options_(options), pacer_(options.time_percent) {}
 
   // `check`: what is still to be done with what was made before it is given away.
   template <class Check>
   Result<SnapshotReport> run(Check check) {
+    if (options_.time_percent < 1 || options_.time_percent > 100)
+      return Error(Errc::invalid_argument, "SnapshotOptions::time_percent is " +
+                                               std::to_string(options_.time_percent) +
+                                               ", it must be 1 to 100");
     VARVE_TRY(check_empty(to_));  // a lock is a file, too: where something else is, none is made
     VARVE_TRY_ASSIGN(const auto lock, to_.lock());
     VARVE_TRY(check_empty(to_));
@@ -137,7 +142,7 @@ class Snapshotter {
     } else {
       VARVE_TRY_ASSIGN(const auto file, from_.open(name, OpenMode::read));
       VARVE_TRY_ASSIGN(const auto copy, to_.open(name, OpenMode::create));
-      VARVE_TRY_ASSIGN(const std::uint64_t copied, copy_bytes(*file, *copy, meta.end_position));
+      VARVE_TRY_ASSIGN(const std::uint64_t copied, copy_paced(*file, *copy, meta.end_position));
       VARVE_TRY(copy->sync());
       report_.bytes_copied += copied;
     }
@@ -152,6 +157,16 @@ class Snapshotter {
     put_index(index_name({meta.base_offset}), shared.has_value());
     count(meta);
     return {};
+  }
+
+  // In pieces, each durable before the next where time is shared: a flush of all of it would be in the way of others'.
+  Result<std::uint64_t> copy_paced(const StorageFile& from, StorageFile& to, std::uint64_t size) {
+    return copy_bytes(from, to, size, [&]() -> Result<void> {
+      if (!pacer_.rests()) return {};
+      VARVE_TRY(to.sync());
+      pacer_.rest();
+      return {};
+    });
   }
 
   // Only a convenience: a missing one is rebuilt.
@@ -174,7 +189,7 @@ class Snapshotter {
     std::unique_ptr<GrowingIndex> index;
     for (std::optional<std::uint64_t> before;; before = scan.end.next_offset) {
       VARVE_TRY_ASSIGN(const std::uint64_t size, segment.file->file->size());
-      VARVE_TRY(copy_bytes(*segment.file->file, *copy, size));
+      VARVE_TRY(copy_paced(*segment.file->file, *copy, size));
       index = std::make_unique<GrowingIndex>(Options{}.index_interval_bytes);
       VARVE_TRY_ASSIGN(scan, scan_copy(segment, *index));
       if (scan.end.next_offset >= segment.meta.end_offset) break;
@@ -216,6 +231,7 @@ class Snapshotter {
     ++report_.segments;
     report_.bytes += meta.end_position;
     if (options_.progress) options_.progress(std::min(report_.bytes, total_), total_);
+    pacer_.rest();
   }
 
   // The manifest comes last, and only when all that it speaks of is durable.
@@ -239,6 +255,7 @@ class Snapshotter {
   StorageBackend& from_;
   StorageBackend& to_;
   const SnapshotOptions& options_;
+  Pacer pacer_;
   Manifest manifest_{};
   std::uint64_t generation_ = 0;  // of the log's, when it was looked at last
   SnapshotReport report_{};
@@ -255,7 +272,7 @@ Result<SnapshotReport> restore_quietly(StorageBackend& backup, StorageBackend& t
                                        const Progress& progress) {
   VARVE_TRY(check_empty(to));
   VARVE_TRY(check_intact(backup, progress));
-  const SnapshotOptions options{.share = false, .progress = progress};
+  const SnapshotOptions options{.share = false, .time_percent = 100, .progress = progress};
   return Snapshotter(backup, to, options).run([&] { return check_intact(to, progress); });
 }
 

@@ -17,6 +17,9 @@ struct SnapshotOptions {
   // (hard links): at once, and without taking room. They then share what a failing medium does to them.
   bool share = true;
 
+  // At work for no more than so much of the time, in percent (1 to 100), so that appends get theirs of the medium.
+  std::uint32_t time_percent = 25;
+
   // Bytes put in place, of all there are. While a log takes a snapshot it must not be called back for another, for a
   // tick(), or to be compacted.
   Progress progress{};

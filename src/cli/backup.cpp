@@ -47,7 +47,9 @@ Exit run(const CopyCommand& command, const char* doing, Work work) {
 Exit run_backup(const CopyCommand& command) {
   return run(command, "backing up",
              [&](StorageBackend& from, StorageBackend& to, const Progress& progress) {
-               return snapshot(from, to, {.share = !command.copy, .progress = progress});
+               SnapshotOptions options{.share = !command.copy, .progress = progress};
+               if (command.full_speed) options.time_percent = 100;
+               return snapshot(from, to, options);
              });
 }
 

@@ -65,7 +65,8 @@ struct CopyCommand {
   std::filesystem::path from{};
   std::filesystem::path to{};
   bool json = false;
-  bool copy = false;  // backup: also what could be shared
+  bool copy = false;        // backup: also what could be shared
+  bool full_speed = false;  // backup: as fast as can be
 };
 
 // Either so many records, or as many as there is time for.

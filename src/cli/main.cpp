@@ -253,12 +253,14 @@ Exit run_command_line(int argc, char** argv) {
   add_stats(app, line);
   add_trim(app, line);
   add_compact(app, line);
-  add_copy(
+  CLI::App& backup = add_copy(
       app, line, "backup",
       "Make TO a log with all records that DIR has now, beside a writer, too; complete segments "
       "are hard links where that is possible, unread: verify TO reads all",
-      run_backup)
-      .add_flag("--copy", line.copy.copy, "Copy everything, so that no bytes are shared");
+      run_backup);
+  backup.add_flag("--copy", line.copy.copy, "Copy everything, so that no bytes are shared");
+  backup.add_flag("--full-speed", line.copy.full_speed,
+                  "Do not rest for three quarters of the time, as is done for the writer's sake");
   add_copy(app, line, "restore", "Verify a backup, copy it to TO, and verify that", run_restore);
   add_bench(app, line);
   try {

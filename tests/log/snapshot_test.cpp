@@ -44,6 +44,42 @@ void append_numbered(Log& log, int count, std::size_t padding = 300) {
     REQUIRE(append_text(log, std::to_string(log.end_offset().value) + std::string(padding, ' ')));
 }
 
+// How often `to` was synced by a snapshot at that share of the time, and how long it took.
+struct Taken {
+  std::uint64_t syncs = 0;
+  std::chrono::steady_clock::duration took{};
+};
+
+Taken take_at(const Log& log, std::uint32_t time_percent) {
+  const auto to = std::make_shared<FaultyStorage>(make_memory_storage());
+  Taken taken;
+  // The work that the time is counted of, so that the machine's own speed does not matter.
+  to->on_call([&](StorageOp op, std::string_view) {
+    taken.syncs += op == StorageOp::sync ? 1u : 0u;
+    if (op == StorageOp::write) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  });
+  const auto begin = std::chrono::steady_clock::now();
+  REQUIRE(log.snapshot(*to, {.share = false, .time_percent = time_percent}));
+  taken.took = std::chrono::steady_clock::now() - begin;
+  to->on_call({});
+  return taken;
+}
+
+TEST_CASE("snapshot: leaves most of the time, and of the medium, to others", "[log][snapshot]") {
+  Log log = open_log(make_memory_storage());
+  append_numbered(log, 150);
+  const Taken fast = take_at(log, 100);
+  const Taken usual = take_at(log, SnapshotOptions{}.time_percent);
+  CHECK(usual.took > 2 * fast.took);  // of the four times that it should take
+  CHECK(usual.syncs > fast.syncs);
+  for (const std::uint32_t none : {0u, 101u}) {
+    const auto to = make_memory_storage();
+    CHECK(fails_with(log.snapshot(*to, {.time_percent = none}), Errc::invalid_argument,
+                     {"time_percent"}));
+    CHECK(is_empty(*to));
+  }
+}
+
 TEST_CASE("snapshot: holds what was appended before it, and goes on by itself", "[log][snapshot]") {
   const auto storage = make_memory_storage();
   Log log = open_log(storage);
