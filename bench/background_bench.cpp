@@ -67,7 +67,10 @@ std::uint64_t take_snapshots(varve::Log& log, const Directory& directory,
                              const std::atomic<bool>& over) {
   std::uint64_t taken = 0;
   // Removing them would be the benchmark's own load.
-  for (; !over; ++taken) log.snapshot(directory / ("snapshot" + std::to_string(taken))).value();
+  for (; !over; ++taken) {
+    const std::string name = "snapshot" + std::to_string(taken);
+    log.snapshot(directory / name.c_str()).value();
+  }
   return taken;
 }
 
