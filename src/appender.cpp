@@ -31,6 +31,7 @@ Appender::Appender(std::shared_ptr<LogCore> core, std::shared_ptr<ManifestKeeper
     : core_(std::move(core)),
       manifest_(std::move(manifest)),
       body_bytes_max_(greatest_body(core_->options)),
+      packed_bytes_(SegmentWriter::written_body_bytes(core_->options.segment_bytes)),
       epoch_(manifest_->look([](const Manifest& now) { return now.epoch(); })),
       compression_(core_->options.compression.codec ? &core_->options.compression : nullptr),
       has_policy_(core_->options.sync.every_bytes != 0 || core_->options.sync.every.count() > 0),
@@ -86,8 +87,9 @@ Result<OffsetRange> Appender::append(std::span<const Record> records,
   const Ack ack = options.ack;
   const Compression* const how =
       options.compression != nullptr ? options.compression : compression_;
-  if (how != nullptr && how->codec) [[unlikely]] {
-    auto range = append_compressed(records, sizes, bytes, *how, ack);
+  const bool compresses = how != nullptr && how->codec;
+  if (compresses || bytes >= packed_bytes_) [[unlikely]] {
+    auto range = append_packed(records, sizes, bytes, compresses ? how : nullptr, ack);
     if (!range) return refuse(range.error());
     if (*range) return **range;
   }
@@ -137,17 +139,20 @@ Result<void> Appender::wait_disk(std::uint64_t end, std::chrono::steady_clock::t
   return {};
 }
 
-// Appends the records as a frame of their own if that takes less room so; nullopt if it does not.
-Result<std::optional<OffsetRange>> Appender::append_compressed(std::span<const Record> records,
-                                                               std::span<const RecordSize> sizes,
-                                                               std::uint64_t bytes,
-                                                               const Compression& how, Ack ack) {
-  if (find_codec(core_->options.codecs, how.codec->id()) == nullptr)
-    return Error(Errc::invalid_argument,
-                 "AppendOptions::compression: " + std::string(to_text(how.codec->id())) +
-                     " is not among Options::codecs");
-  VARVE_TRY(check_level(how));
-  if (bytes < BatchPacker::native_bytes_min) return std::optional<OffsetRange>();
+// Appends the records as a frame of their own, which is made before anybody has to wait for it: if they are many, or
+// take less room compressed. Nullopt: they are not, or the time has come to be another meanwhile.
+Result<std::optional<OffsetRange>> Appender::append_packed(std::span<const Record> records,
+                                                           std::span<const RecordSize> sizes,
+                                                           std::uint64_t bytes,
+                                                           const Compression* how, Ack ack) {
+  if (how != nullptr) {
+    if (find_codec(core_->options.codecs, how->codec->id()) == nullptr)
+      return Error(Errc::invalid_argument,
+                   "AppendOptions::compression: " + std::string(to_text(how->codec->id())) +
+                       " is not among Options::codecs");
+    VARVE_TRY(check_level(*how));
+    if (bytes < BatchPacker::native_bytes_min) return std::optional<OffsetRange>();
+  }
   const auto called = std::chrono::steady_clock::now();
   std::int64_t base_time_ms = 0;
   {
@@ -159,37 +164,54 @@ Result<std::optional<OffsetRange>> Appender::append_compressed(std::span<const R
   // Kept as the sizes are, unless it is much.
   thread_local BatchPacker kept;
   BatchPacker packer = std::exchange(kept, {});
-  VARVE_TRY_ASSIGN(const bool smaller, packer.pack(how, records, sizes, bytes, base_time_ms));
+  bool packed = bytes >= packed_bytes_;
+  if (how == nullptr) {
+    packer.pack_plain(records, sizes, bytes, base_time_ms);
+  } else {
+    VARVE_TRY_ASSIGN(const bool smaller, packer.pack(*how, records, sizes, bytes, base_time_ms));
+    if (!smaller && packed) packer.stay_plain();
+    packed = packed || smaller;
+  }
   std::optional<OffsetRange> range;
-  if (smaller) {
-    VARVE_TRY_ASSIGN(range,
-                     append_frame(packer, static_cast<std::uint32_t>(records.size()), bytes, ack));
+  if (packed) {
+    VARVE_TRY_ASSIGN(range, append_frame(packer, static_cast<std::uint32_t>(records.size()), bytes,
+                                         base_time_ms, ack));
   }
   constexpr std::size_t kept_bytes_max = 8u << 20;
   if (packer.kept_bytes() <= kept_bytes_max) kept = std::move(packer);
-  if (!smaller) return std::optional<OffsetRange>();
+  if (!range) return range;
   core_->marks.appended.notify_all();
   if (ack == Ack::disk) VARVE_TRY(wait_disk(range->end.value, called));
   return range;
 }
 
-Result<OffsetRange> Appender::append_frame(const BatchPacker& batch, std::uint32_t count,
-                                           std::uint64_t bytes, Ack ack) {
+Result<std::optional<OffsetRange>> Appender::append_frame(const BatchPacker& batch,
+                                                          std::uint32_t count, std::uint64_t bytes,
+                                                          std::int64_t base_time_ms, Ack ack) {
   const std::lock_guard lock(mutex_);
   VARVE_TRY(check_open());
   tick_clock(ack);
+  // Times of plain records count from that of their frame.
+  if (batch.is_plain() && now_ms_ != base_time_ms) return std::optional<OffsetRange>();
   VARVE_TRY(make_room_for_frame(batch.body().size(), count));
   if (!active_->has_records()) note_first_append();
   FrameFields frame = fields();
-  frame.flags = flag_compressed;
+  if (!batch.is_plain()) frame.flags = flag_compressed;
   const OffsetRange range{{frame.base_offset}, {frame.base_offset + count}};
-  active_->append_frame(frame, batch.body(), batch.check(), count, batch.newest_ms(), sync_lag());
+  auto added = active_->append_frame(frame, batch.body(), batch.check(), count, batch.newest_ms(),
+                                     sync_lag());
   active_->open_frame(fields(), sync_lag());
+  if (!added) {
+    if (!is_transient(added.error())) core_->fail(added.error());
+    return added.error();
+  }
   show(range, bytes);
-  core_->counters.bytes_before_compression.add(batch.native_bytes());
-  core_->counters.bytes_after_compression.add(batch.body().size());
+  if (!batch.is_plain()) {
+    core_->counters.bytes_before_compression.add(batch.native_bytes());
+    core_->counters.bytes_after_compression.add(batch.body().size());
+  }
   notice_work();
-  return range;
+  return std::optional<OffsetRange>(range);
 }
 
 // From here on the active segment grows old. The chores see it when this append has given back the lock.
@@ -255,7 +277,11 @@ Result<void> Appender::make_room_for_frame(std::uint64_t body_bytes, std::uint64
   if (!writing_) VARVE_TRY(begin_writing());
   if (active_) seal_and_open_frame();
   if (!active_ || !active_->fits_frame(body_bytes)) VARVE_TRY(roll());
-  return wait_ready(active_->reach_frame(body_bytes));
+  const std::uint64_t reach = active_->reach_frame(body_bytes);
+  if (!active_->writes_body(body_bytes)) return wait_ready(reach);
+  if (reach > active_->ready()) VARVE_TRY(active_->claim(reach));
+  noticed_at_ = active_->ready();  // nobody need make more of it ready ahead
+  return {};
 }
 
 Result<void> Appender::wait_ready(std::uint64_t reach) {

@@ -117,12 +117,13 @@ class Appender {
  private:
   Result<OffsetRange> append(std::span<const Record> records, std::span<const RecordSize> sizes,
                              std::uint64_t bytes, const AppendOptions& options);
-  Result<std::optional<OffsetRange>> append_compressed(std::span<const Record> records,
-                                                       std::span<const RecordSize> sizes,
-                                                       std::uint64_t bytes, const Compression& how,
-                                                       Ack ack);
-  Result<OffsetRange> append_frame(const BatchPacker& batch, std::uint32_t count,
-                                   std::uint64_t bytes, Ack ack);
+  Result<std::optional<OffsetRange>> append_packed(std::span<const Record> records,
+                                                   std::span<const RecordSize> sizes,
+                                                   std::uint64_t bytes, const Compression* how,
+                                                   Ack ack);
+  Result<std::optional<OffsetRange>> append_frame(const BatchPacker& batch, std::uint32_t count,
+                                                  std::uint64_t bytes, std::int64_t base_time_ms,
+                                                  Ack ack);
   void show(const OffsetRange& range, std::uint64_t bytes) noexcept;
   Result<void> wait_disk(std::uint64_t end, std::chrono::steady_clock::time_point called);
   Result<void> check_keys(std::span<const Record> records) const;
@@ -158,6 +159,8 @@ class Appender {
   const std::shared_ptr<LogCore> core_;
   const std::shared_ptr<ManifestKeeper> manifest_;
   const std::uint32_t body_bytes_max_;
+  const std::uint64_t
+      packed_bytes_;  // appends of so many are frames of their own, made before they are placed
   const std::uint32_t epoch_;
   const Compression* const compression_;  // what Options ask for; null: nothing
   const bool has_policy_;                 // SyncPolicy asks for a look at every append

@@ -1,4 +1,4 @@
-// BatchPacker: makes of the records of one append the body of a compressed frame.
+// BatchPacker: makes of the records of one append the body of a frame of their own.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,7 @@
 
 namespace varve::inline v0::detail {
 
-// What stays of it after pack() is good until the next. One thread at a time.
+// What is made is good until the next is. One thread at a time.
 class BatchPacker {
  public:
   // Batches that are smaller are not worth a frame of their own.
@@ -30,6 +30,7 @@ class BatchPacker {
   Result<bool> pack(const Compression& how, std::span<const Record> records,
                     std::span<const RecordSize> sizes, std::uint64_t bytes, std::int64_t now_ms) {
     const std::size_t native_bytes = encode(records, sizes, bytes, now_ms);
+    plain_ = false;
     const Codec& codec = *how.codec;
     grow(body_, compressed_prefix_bytes + codec.compressed_bytes_max(native_bytes));
     const std::span<std::byte> out = std::span(body_).subspan(compressed_prefix_bytes);
@@ -45,7 +46,22 @@ class BatchPacker {
     return true;
   }
 
-  Bytes body() const noexcept { return {body_.data(), size_}; }
+  // The same without compressing them.
+  void pack_plain(std::span<const Record> records, std::span<const RecordSize> sizes,
+                  std::uint64_t bytes, std::int64_t now_ms) {
+    native_bytes_ = encode(records, sizes, bytes, now_ms);
+    stay_plain();
+  }
+
+  // Instead of what pack() made, what it was made of.
+  void stay_plain() noexcept {
+    plain_ = true;
+    size_ = native_bytes_;
+    check_ = checksum(body());
+  }
+
+  Bytes body() const noexcept { return {plain_ ? native_.data() : body_.data(), size_}; }
+  bool is_plain() const noexcept { return plain_; }
   std::uint64_t check() const noexcept { return check_; }  // of the body
   std::size_t native_bytes() const noexcept { return native_bytes_; }
   std::int64_t newest_ms() const noexcept { return newest_ms_; }
@@ -84,7 +100,8 @@ class BatchPacker {
   std::vector<std::byte> native_;
   std::vector<std::byte> body_;
   std::vector<std::uint32_t> ends_;
-  std::size_t size_ = 0;
+  bool plain_ = false;
+  std::size_t size_ = 0;  // of what was made
   std::size_t native_bytes_ = 0;
   std::uint64_t check_ = 0;
   std::int64_t newest_ms_ = no_time;

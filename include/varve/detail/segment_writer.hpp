@@ -90,15 +90,26 @@ class SegmentWriter {
   Result<void> make_ready(std::uint64_t end) {
     const std::lock_guard lock(ready_mutex_);
     end = std::min(end, capacity());
-    if (end > allocated_) {
-      const std::uint64_t step = std::clamp(capacity() / 8, step_bytes_min, step_bytes_max);
-      const std::uint64_t wanted = std::min(capacity(), (end + step - 1) / step * step);
-      const std::uint64_t least =
-          std::min(capacity(), (end + least_bytes - 1) / least_bytes * least_bytes);
-      VARVE_TRY_ASSIGN(allocated_, allocate(*file_->file, least, wanted));
-    }
+    VARVE_TRY(allocate_to(end));
     return populate_to(
         std::min(allocated_, (end + populate_bytes - 1) / populate_bytes * populate_bytes));
+  }
+
+  // From what size on a body is written to a segment of that capacity rather than stored through its mapping: the pages
+  // that a write makes are large ones, and none have to be made ready, which takes longer than the copy.
+  static constexpr std::uint64_t written_body_bytes(std::uint64_t capacity) noexcept {
+    return std::min<std::uint64_t>(32u << 10, capacity / 4);
+  }
+  bool writes_body(std::uint64_t body_bytes) const noexcept {
+    return body_bytes >= written_body_bytes(capacity());
+  }
+
+  // Reserves room for the bytes up to `end`, to which somebody is about to write: they are not populated any more.
+  Result<void> claim(std::uint64_t end) {
+    const std::lock_guard lock(ready_mutex_);
+    VARVE_TRY(allocate_to(end));
+    if (end > ready_.load(std::memory_order_relaxed)) ready_.store(end, std::memory_order_release);
+    return {};
   }
 
   // Starts the segment: its first frame says what it continues.
@@ -192,20 +203,27 @@ class SegmentWriter {
     return alone;
   }
 
-  // Adds a frame of `count` records whose body was made elsewhere, with its checksum. It fits, and the open frame is
-  // empty; the caller opens the next.
-  void append_frame(const FrameFields& fields, Bytes body, std::uint64_t body_check,
-                    std::uint32_t count, std::int64_t newest_ms_of_it,
-                    std::uint32_t sync_lag) noexcept {
+  // Adds a frame of `count` records whose body was made elsewhere, with its checksum. It fits, there is room ready or
+  // claimed, and the open frame is empty; the caller opens the next. On an error there is no such frame.
+  Result<void> append_frame(const FrameFields& fields, Bytes body, std::uint64_t body_check,
+                            std::uint32_t count, std::int64_t newest_ms_of_it,
+                            std::uint32_t sync_lag) {
     const IndexEntry entry{next_offset_, store_.position().value, newest_before_frame_};
     // With its flags first, so that whoever finds it half written does not take the body for records.
     store_.open(fields, sync_lag);
-    store_.write(fields, body, count, sync_lag, body_check);
+    if (!writes_body(body.size())) {
+      store_.write(fields, body, count, sync_lag, body_check);
+    } else {
+      VARVE_TRY(file_->file->write_at(store_.position() + frame_header_bytes, body));
+      store_.finish_placed(fields, {static_cast<std::uint32_t>(body.size()), body_check}, count,
+                           sync_lag);
+    }
     index_->add(entry);
     next_offset_ += count;
     ++next_sequence_;
     newest_before_frame_ = std::max(newest_ms(), newest_ms_of_it);
     newest_ms_.store(newest_before_frame_, std::memory_order_relaxed);
+    return {};
   }
 
   // Seals the open frame if it holds anything; the caller opens the next.
@@ -260,6 +278,17 @@ class SegmentWriter {
     if (allocated.error() != Errc::no_space || least >= wanted) return allocated.error();
     VARVE_TRY(file.allocate(least));
     return least;
+  }
+
+  // The caller holds ready_mutex_.
+  Result<void> allocate_to(std::uint64_t end) {
+    if (end <= allocated_) return {};
+    const std::uint64_t step = std::clamp(capacity() / 8, step_bytes_min, step_bytes_max);
+    const std::uint64_t wanted = std::min(capacity(), (end + step - 1) / step * step);
+    const std::uint64_t least =
+        std::min(capacity(), (end + least_bytes - 1) / least_bytes * least_bytes);
+    VARVE_TRY_ASSIGN(allocated_, allocate(*file_->file, least, wanted));
+    return {};
   }
 
   void write_control(FrameFields fields, Bytes body, std::uint32_t sync_lag) noexcept {

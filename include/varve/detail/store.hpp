@@ -501,10 +501,16 @@ class StoreWriter {
   // The same with a body whose checksum is known.
   void write(const FrameFields& fields, Bytes body, std::uint32_t count, std::uint32_t sync_lag,
              std::uint64_t body_check) noexcept {
-    VARVE_ASSERT(ends_.empty());
     put_bytes(at(position_) + frame_header_bytes, body);
+    finish_placed(fields, {static_cast<std::uint32_t>(body.size()), body_check}, count, sync_lag);
+  }
+
+  // The same with a body that stands in its place already.
+  void finish_placed(const FrameFields& fields, BodySum body, std::uint32_t count,
+                     std::uint32_t sync_lag) noexcept {
+    VARVE_ASSERT(ends_.empty());
     header_ = fields.header();
-    finish({static_cast<std::uint32_t>(body.size()), body_check}, count, sync_lag);
+    finish(body, count, sync_lag);
   }
 
  private:
