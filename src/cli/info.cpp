@@ -20,7 +20,7 @@ void print_json(const Log& log, const std::string& directory, Output& output) {
                      {"start_offset", log.start_offset().value},
                      {"end_offset", log.end_offset().value},
                      {"durable_offset", log.durable_offset().value},
-                     {"records", log.end_offset() - log.start_offset()},
+                     {"offset_count", log.end_offset() - log.start_offset()},
                      {"bytes", bytes_of(segments)},
                      {"epoch", log.epoch().value},
                      {"segments", json_of(segments)},
@@ -46,9 +46,10 @@ void print_recovery(const RecoveryReport& report, Output& output) {
 
 void print_text(const Log& log, Output& output) {
   const std::vector<SegmentInfo> segments = log.segments();
-  output.line(fmt::format("offsets   [{}, {})", log.start_offset().value, log.end_offset().value));
+  // Of which some may have no record: compaction and salvage leave gaps. Verifying counts records.
+  output.line(fmt::format("offsets   [{}, {}), {} of them", log.start_offset().value,
+                          log.end_offset().value, log.end_offset() - log.start_offset()));
   output.line(fmt::format("durable   {}", log.durable_offset().value));
-  output.line(fmt::format("records   {}", log.end_offset() - log.start_offset()));
   output.line(fmt::format("bytes     {}", bytes_of(segments)));
   output.line(fmt::format("epoch     {}", log.epoch().value));
   print_recovery(log.recovery(), output);

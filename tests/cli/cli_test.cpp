@@ -334,7 +334,7 @@ TEST_CASE("cli: info, verify and dump describe a log", "[cli]") {
   const json info = json_of(run_varve({"info", dir.path(), "--json"}));
   CHECK(info["start_offset"] == 0);
   CHECK(info["end_offset"] == 10);
-  CHECK(info["records"] == 10);
+  CHECK(info["offset_count"] == 10);
   CHECK(info["segments"].size() == 1);
   CHECK(info["recovery"]["clean"] == true);
   CHECK(run_varve({"info", dir.path()}).out.find("[0, 10)") != std::string::npos);
