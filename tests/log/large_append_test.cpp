@@ -68,6 +68,20 @@ TEST_CASE("large appends: among small ones, everything is as it was appended", "
   CHECK(read_values(open_log(dir.path(), options), {0}) == values);
 }
 
+TEST_CASE("large appends: pages are made ready behind them", "[log][append]") {
+  Options options = roomy_log();
+  options.segment_bytes = 16u << 20;
+  Log log = open_log(make_memory_storage(), options);
+  std::vector<std::string> values;
+  for (const char c : {'a', 'b'}) {
+    // Longer together than what is made ready by writing zeros.
+    for (int i = 0; i < 10; ++i) values.emplace_back(large_bytes, c);
+    values.emplace_back("small");
+  }
+  for (const std::string& value : values) REQUIRE(append_text(log, value));
+  CHECK(read_values(log, {0}) == values);
+}
+
 TEST_CASE("large appends: threads get theirs in order, and readers see them whole",
           "[log][append]") {
   Options options = roomy_log();
