@@ -28,7 +28,8 @@ TEST_CASE("cli: a backup is a log, and restoring it makes the log again", "[cli]
   CHECK(run_varve({"read", backup.path()}).out == everything);
   check_complaint(run_varve({"backup", dir.path(), backup.path()}), error);
   const LogDir copy;
-  const json copied = json_of(run_varve({"backup", dir.path(), copy.path(), "--copy", "--full-speed", "--json"}));
+  const json copied =
+      json_of(run_varve({"backup", dir.path(), copy.path(), "--copy", "--full-speed", "--json"}));
   CHECK(copied["shared"] == 0);
 
   CHECK(run_varve({"restore", backup.path(), restored.path()}).exit == ok);
